@@ -1,0 +1,139 @@
+//! What flows along an edge: records, with optional event-time and change columns.
+
+use arrow_array::RecordBatch;
+use fluvial_memory::RowBatch;
+use std::any::Any;
+use std::fmt;
+
+/// A batch of records on their way from one operator to another.
+#[derive(Debug)]
+pub struct Batch {
+    /// The records.
+    pub records: Records,
+    /// Event time of each record, milliseconds UTC; absent where the stream has none.
+    pub event_times: Option<Vec<i64>>,
+    /// How each record changes the result; absent means that all are inserts.
+    pub changes: Option<Vec<Change>>,
+    /// Position in a globally ordered stream: batches compare by it, across workers. Set by a sort, kept by
+    /// record-at-a-time steps, used by whatever must keep the order (files, `collect`, `limit`, `zip_with_index`).
+    pub position: Option<Position>,
+}
+
+/// Where a batch stands in a globally ordered stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The range of the order that the batch belongs to; ranges are numbered from 0 without gaps.
+    pub range: u64,
+    /// The batch's number within the range.
+    pub sequence: u64,
+    /// Whether it is the last batch of its range.
+    pub last: bool,
+}
+
+/// How a record changes a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Change {
+    /// A new record.
+    Insert = 0,
+    /// The old value of a record that an `UpdateAfter` replaces.
+    UpdateBefore = 1,
+    /// The new value of a record.
+    UpdateAfter = 2,
+    /// The record is gone.
+    Delete = 3,
+}
+
+/// The records of a batch, in one of three forms.
+pub enum Records {
+    /// Values of a Rust type: a `Vec<T>`.
+    Typed(Box<dyn TypedRecords>),
+    /// Columns.
+    Table(RecordBatch),
+    /// Serialized rows with their normalized keys.
+    Rows(RowBatch),
+}
+
+/// A `Vec<T>` whose `T` is known to the operators at both ends of an edge.
+pub trait TypedRecords: Any + Send {
+    /// Number of records.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// For downcasting to `Vec<T>`.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+    /// For downcasting to `&Vec<T>`.
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<T: Send + 'static> TypedRecords for Vec<T> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Batch {
+    /// A batch of values without event times or changes.
+    pub fn typed<T: Send + 'static>(records: Vec<T>) -> Self {
+        Self::new(Records::Typed(Box::new(records)))
+    }
+
+    /// A batch of columns.
+    pub fn table(records: RecordBatch) -> Self {
+        Self::new(Records::Table(records))
+    }
+
+    /// A batch of serialized rows.
+    pub fn rows(records: RowBatch) -> Self {
+        Self::new(Records::Rows(records))
+    }
+
+    fn new(records: Records) -> Self {
+        Self { records, event_times: None, changes: None, position: None }
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        match &self.records {
+            Records::Typed(records) => records.len(),
+            Records::Table(batch) => batch.num_rows(),
+            Records::Rows(rows) => rows.len(),
+        }
+    }
+
+    /// Whether there are no records.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values, if they are of type `T`.
+    ///
+    /// # Errors
+    /// The batch itself, if it holds something else: a bug in the graph, not in the data.
+    pub fn into_typed<T: 'static>(self) -> Result<Vec<T>, Self> {
+        match self.records {
+            Records::Typed(records) if records.as_any().is::<Vec<T>>() => {
+                Ok(*records.into_any().downcast::<Vec<T>>().unwrap_or_else(|_| unreachable!("the type was just checked")))
+            }
+            records => Err(Self { records, ..self }),
+        }
+    }
+}
+
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Typed(records) => write!(f, "{} typed records", records.len()),
+            Self::Table(batch) => write!(f, "{} rows of {} columns", batch.num_rows(), batch.num_columns()),
+            Self::Rows(rows) => write!(f, "{} serialized rows, {} bytes", rows.len(), rows.byte_len()),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Fluvial's managed memory: a pool of fixed 32 KiB segments, the records serialized into them, and the files they
+//! spill to. An ordinary library; it knows nothing of dataflow.
+
+mod arena;
+mod buddy;
+mod error;
+pub mod hash;
+mod manager;
+mod progress;
+mod reservation;
+mod rows;
+
+pub use arena::Address;
+pub use error::{Error, Result};
+pub use manager::{MemoryManager, Usage};
+pub use progress::{Progress, Waker};
+pub use reservation::{Extent, HeapCharge, Reservation};
+pub use rows::{KeyWidth, RowBatch, RowShape};
+
+/// Bytes in a segment: the grain of allocation, eviction and credit.
+pub const SEGMENT_SIZE: usize = 32 * 1024;
