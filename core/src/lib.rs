@@ -2,6 +2,7 @@
 
 mod batch;
 mod error;
+pub mod io;
 mod operator;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
