@@ -6,16 +6,20 @@ mod buddy;
 mod error;
 pub mod hash;
 mod manager;
+mod pages;
 mod progress;
 mod reservation;
 mod rows;
+mod spill;
 
 pub use arena::Address;
 pub use error::{Error, Result};
 pub use manager::{MemoryManager, Usage};
+pub use pages::RowPages;
 pub use progress::{Progress, Waker};
 pub use reservation::{Extent, HeapCharge, Reservation};
 pub use rows::{KeyWidth, RowBatch, RowShape};
+pub use spill::{Block, Compression, Run, RunReader, RunWriter, SpillConfig, SpillHeader, SpillManager, SpillStats, Step};
 
 /// Bytes in a segment: the grain of allocation, eviction and credit.
 pub const SEGMENT_SIZE: usize = 32 * 1024;
