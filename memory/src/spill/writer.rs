@@ -159,7 +159,8 @@ impl RunWriter {
             return Ok(()); // a long row, which has its own way
         }
         while self.current.is_none() {
-            if self.in_flight < IN_FLIGHT || self.in_flight == 0 {
+            // One buffer is always kept, here or in flight, so there is an answer to wait for.
+            if self.in_flight < IN_FLIGHT {
                 self.current = self.reservation.alloc_extent(self.segments);
             }
             if self.current.is_none() {
@@ -178,7 +179,9 @@ impl RunWriter {
         let first_row = self.rows;
         let block = Block { rows: 1, bytes: bytes as u32, first_row, ..Block::default() };
         self.count(length);
-        match self.reservation.alloc_extent((HEAD + bytes).div_ceil(SEGMENT_SIZE)) {
+        let segments = (HEAD + bytes).div_ceil(SEGMENT_SIZE);
+        let buffer = if self.in_flight < IN_FLIGHT { self.reservation.alloc_extent(segments) } else { None };
+        match buffer {
             Some(mut buffer) => {
                 let room = &mut buffer[HEAD..HEAD + bytes];
                 room[..prefix.len()].copy_from_slice(prefix);
