@@ -3,6 +3,7 @@
 mod batch;
 mod error;
 mod operator;
+pub mod runtime;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use error::{Error, Result};
