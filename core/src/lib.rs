@@ -4,6 +4,7 @@ mod batch;
 mod error;
 pub mod io;
 mod operator;
+pub mod runtime;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use error::{Error, Result};
