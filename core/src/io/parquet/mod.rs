@@ -1,6 +1,7 @@
 //! Parquet: inputs pruned by statistics and read page by page, outputs encoded by several workers at once.
 
 mod chunks;
+mod dictionary;
 mod input;
 mod plan;
 mod reader;
