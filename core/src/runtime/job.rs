@@ -1,5 +1,6 @@
 //! What the workers of one process share while a job runs: its failure, its gates, its counters, its epochs.
 
+use super::control::{Failure, MeshShared, Message};
 use super::credit::CreditReturn;
 use super::permit::{EdgeBudget, Gate};
 use super::plan::Plan;
@@ -26,8 +27,8 @@ impl Topology {
     }
 }
 
-/// What can be said of one node's instances in this process, while they run and after.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a node's instances did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NodeReport {
     /// The node's id.
     pub id: usize,
@@ -43,6 +44,17 @@ pub struct NodeReport {
     pub batches_out: u64,
     /// Time that its instances spent working, nanoseconds, summed over the workers.
     pub busy_nanos: u64,
+}
+
+impl NodeReport {
+    /// Adds what another process reports of the same node.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.records_in += other.records_in;
+        self.records_out += other.records_out;
+        self.batches_in += other.batches_in;
+        self.batches_out += other.batches_out;
+        self.busy_nanos += other.busy_nanos;
+    }
 }
 
 #[derive(Default)]
@@ -63,6 +75,9 @@ pub(super) struct JobOptions {
 }
 
 pub(super) struct Job {
+    /// Number of the job among those of its mesh.
+    pub id: u64,
+    mesh: Arc<MeshShared>,
     pub plan: Arc<Plan>,
     pub in_loop: Vec<bool>,
     pub topology: Topology,
@@ -76,12 +91,9 @@ pub(super) struct Job {
     stopping: AtomicBool,
     failure: Mutex<Option<Error>>,
     wakes: Mutex<Vec<Wake>>,
-    /// Tells the other processes of a failure.
-    pub broadcast_failure: Box<dyn Fn(&Error) + Send + Sync>,
     /// Harness instances of this process that have finished; when all have, everywhere, sinks commit.
     finished: Mutex<usize>,
     committed: AtomicBool,
-    pub all_finished: Box<dyn Fn() + Send + Sync>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -89,20 +101,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Job {
-    pub(super) fn new(
-        plan: Arc<Plan>,
-        topology: Topology,
-        options: JobOptions,
-        memory: MemoryManager,
-        broadcast_failure: Box<dyn Fn(&Error) + Send + Sync>,
-        all_finished: Box<dyn Fn() + Send + Sync>,
-    ) -> Self {
-        let gates_of = |_| (0..topology.workers()).map(|_| Gate::new(options.edge_budget)).collect();
+    pub(super) fn new(id: u64, mesh: Arc<MeshShared>, plan: Plan, options: JobOptions, memory: MemoryManager) -> Self {
+        let topology = mesh.topology;
+        let gates_of = |_| (0..topology.workers()).map(|_| Gate::new(options.edge_budget, topology.processes)).collect();
         let gates = plan.nodes.iter().map(|n| n.inputs.iter().map(gates_of).collect()).collect();
         Self {
+            id,
+            mesh,
             in_loop: plan.in_loop(),
             counters: plan.nodes.iter().map(|_| NodeCounters::default()).collect(),
-            plan,
+            plan: Arc::new(plan),
             topology,
             options,
             memory,
@@ -112,16 +120,19 @@ impl Job {
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             wakes: Mutex::default(),
-            broadcast_failure,
             finished: Mutex::new(0),
             committed: AtomicBool::new(false),
-            all_finished,
         }
     }
 
     /// Where a receiver's credit goes, one entry a process.
-    pub(super) fn credits(&self, _node: usize, _input: usize, _worker: usize) -> Vec<Arc<CreditReturn>> {
-        Vec::new()
+    pub(super) fn credits(&self, node: usize, input: usize, worker: usize) -> Vec<Arc<CreditReturn>> {
+        let credit = |process| {
+            let (mesh, job) = (self.mesh.clone(), self.id);
+            let send = move |amount| mesh.send(process, Message::Credit { job, node, input, worker, amount });
+            Arc::new(CreditReturn::new(self.options.edge_budget.share(self.topology.processes) / 4, Box::new(send)))
+        };
+        if self.topology.processes == 1 { Vec::new() } else { (0..self.topology.processes).map(credit).collect() }
     }
 
     /// A harness says how it is woken.
@@ -146,7 +157,7 @@ impl Job {
                 return;
             }
             if here {
-                (self.broadcast_failure)(&error);
+                self.mesh.broadcast(&Message::Failed { job: self.id, failure: Failure::of(&error) });
             }
             *failure = Some(error);
         }
@@ -158,13 +169,19 @@ impl Job {
         lock(&self.failure).take()
     }
 
-    pub(super) fn failed(&self) -> bool {
-        lock(&self.failure).is_some()
+    pub(super) fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).as_ref().map(Failure::of)
     }
 
     #[inline]
     pub(super) fn stopping(&self) -> bool {
         self.stopping.load(SeqCst)
+    }
+
+    /// Has all processes drain.
+    pub(super) fn stop_everywhere(&self) {
+        self.mesh.broadcast(&Message::Stop { job: self.id });
+        self.stop();
     }
 
     /// Sources end where they are; what was taken is processed.
@@ -179,7 +196,7 @@ impl Job {
         *finished += 1;
         if *finished == self.plan.nodes.len() * self.topology.threads {
             drop(finished);
-            (self.all_finished)();
+            self.mesh.send(0, Message::Finished { job: self.id });
         }
     }
 

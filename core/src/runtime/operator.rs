@@ -83,6 +83,13 @@ enum Step {
     Idle,
 }
 
+impl Drop for OperatorHarness {
+    /// A worker that dies in the middle of a job drops what it runs.
+    fn drop(&mut self) {
+        self.discard();
+    }
+}
+
 impl OperatorHarness {
     pub(super) fn new(instance: Instance, operator: Option<Box<dyn Operator>>, inlets: Vec<Inlet>) -> Self {
         Self {

@@ -17,6 +17,13 @@ pub(super) struct SourceHarness {
     done: bool,
 }
 
+impl Drop for SourceHarness {
+    /// A worker that dies in the middle of a job drops what it runs.
+    fn drop(&mut self) {
+        self.discard();
+    }
+}
+
 impl SourceHarness {
     pub(super) fn new(instance: Instance, source: Option<Box<dyn Source>>) -> Self {
         Self { instance, source, stopped: false, done: false }
