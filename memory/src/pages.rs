@@ -39,6 +39,16 @@ pub struct RowPages {
     segments: usize,
 }
 
+/// A position in [`RowPages`], at their start by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PageCursor {
+    page: usize,
+    /// Where the next row (or its length) starts in the page.
+    offset: usize,
+    /// Rows before the position.
+    row: u64,
+}
+
 #[derive(Debug)]
 struct Page {
     extent: Extent,
@@ -181,6 +191,30 @@ impl RowPages {
             })
     }
 
+    /// The row at a position, which goes to the next one; `None` at the end. For walks that are left and taken up again,
+    /// between which rows may be appended or changed.
+    #[inline]
+    pub fn step(&self, cursor: &mut PageCursor) -> Option<(Address, &[u8])> {
+        loop {
+            let page = self.pages.get(cursor.page)?;
+            let filled = if cursor.page + 1 == self.pages.len() { page.extent.len() - self.left } else { page.filled };
+            if cursor.row == self.rows {
+                return None;
+            }
+            let row = cursor.offset + self.prefix;
+            if row <= filled && (cursor.offset < filled || self.prefix + self.width == 0) {
+                let length = match page.extent[cursor.offset..row].first_chunk::<4>() {
+                    Some(prefix) => u32::from_le_bytes(*prefix) as usize,
+                    None => self.width,
+                };
+                cursor.offset = row + length;
+                cursor.row += 1;
+                return Some((Address(page.extent.address().0 + row as u64), &page.extent[row..row + length]));
+            }
+            (cursor.page, cursor.offset) = (cursor.page + 1, 0);
+        }
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
@@ -309,6 +343,8 @@ mod tests {
             prop_assert_eq!(pages.bytes(), lengths.iter().sum::<usize>() as u64);
             prop_assert!(pages.iter().eq(rows.iter().map(Vec::as_slice)));
             prop_assert!(pages.entries().map(|(a, _)| a).eq(at.iter().copied()));
+            let mut cursor = PageCursor::default();
+            prop_assert!(std::iter::from_fn(|| pages.step(&mut cursor)).eq(pages.entries()));
             for (row, &a) in rows.iter().zip(&at) {
                 prop_assert_eq!(pages.row(a), row.as_slice());
                 // SAFETY: `append` gave the address.
@@ -325,6 +361,8 @@ mod tests {
             let rows: Vec<Vec<u8>> = (0..count).map(|i| vec![i as u8; width]).collect();
             let at: Vec<_> = rows.iter().map(|row| pages.append(row).unwrap()).collect();
             prop_assert!(pages.iter().eq(rows.iter().map(Vec::as_slice)));
+            let mut cursor = PageCursor::default();
+            prop_assert!(std::iter::from_fn(|| pages.step(&mut cursor)).eq(pages.entries()));
             pages.row_mut(at[0]).fill(0xFF);
             prop_assert!(pages.row(at[0]).iter().all(|&b| b == 0xFF));
             for i in 1..count {

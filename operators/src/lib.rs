@@ -1,1 +1,7 @@
-//! Placeholder head, replaced with the crate's own.
+//! Algorithms on serialized records, within a memory reservation: push batches in, pull batches out.
+
+mod join;
+
+pub use join::{
+    HashJoin, JoinKind, JoinOptions, JoinOutput, JoinStats, JoinedBatch, MINIMUM_SEGMENTS as MINIMUM_JOIN_SEGMENTS, Side,
+};
