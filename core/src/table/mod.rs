@@ -4,12 +4,15 @@
 //! arrow's kernels. Blocking operations serialize batches to rows of `[normalized key][payload]` where they cross
 //! workers, and give batches again.
 
+mod join;
 mod scan;
+mod sort;
 mod source;
 mod spec;
 mod write;
 mod write_text;
 
+pub use join::{Join, JoinStrategy, JoinType};
 pub use source::Batches;
 pub(crate) use source::{Parts, source_node};
 pub use spec::{
