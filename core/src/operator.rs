@@ -82,6 +82,17 @@ pub trait Operator {
         Ok(())
     }
 
+    /// Whether the operator has something to commit when the job ends. Then it stays after it has finished, and
+    /// `checkpoint_complete` (or `abort`) is called once all operators of all processes have; others are dropped at once.
+    fn commits(&self) -> bool {
+        false
+    }
+
+    /// Of a timestamp assigner: only records later than this follow from this instance.
+    fn watermark(&self) -> i64 {
+        i64::MIN
+    }
+
     /// The job has failed or was cancelled: release everything, leave nothing half-written.
     fn abort(&mut self) {}
 }

@@ -1,0 +1,5 @@
+//! Formats of lines: CSV, JSON lines and plain text.
+
+mod writer;
+
+pub(super) use writer::{CsvTable, JsonTable, TextTable};
