@@ -25,17 +25,19 @@ enum Stage {
     /// To find buffers for all sources, or for a merge of some.
     Plan,
     /// Merging neighbouring sources into one run that takes their place.
-    Reduce {
-        merger: Box<Merger>,
-        writer: SortedWriter,
-        sources: Range<usize>,
-        _holding: Holding,
-    },
+    Reduce(Box<Reduction>),
     Final {
         merger: Box<Merger>,
         _holding: Holding,
     },
     Done,
+}
+
+struct Reduction {
+    merger: Merger,
+    writer: SortedWriter,
+    sources: Range<usize>,
+    _holding: Holding,
 }
 
 impl MergeReader {
@@ -71,7 +73,8 @@ impl MergeReader {
                         return Ok(Progress::Waiting);
                     }
                 }
-                Stage::Reduce { merger, writer, .. } => {
+                Stage::Reduce(reduction) => {
+                    let Reduction { merger, writer, .. } = &mut **reduction;
                     let mut fuel = FUEL;
                     if !writer.ready() {
                         return Ok(Progress::Waiting);
@@ -192,8 +195,8 @@ impl MergeReader {
                     vec![larger.unwrap_or(writer)],
                     self.waker.clone(),
                 )?;
-                let (merger, writer) = (Box::new(merger), SortedWriter::new(writer, level + 1));
-                return Ok(Some(Stage::Reduce { merger, writer, sources, _holding: Holding::new(&self.set) }));
+                let (writer, _holding) = (SortedWriter::new(writer, level + 1), Holding::new(&self.set));
+                return Ok(Some(Stage::Reduce(Box::new(Reduction { merger, writer, sources, _holding }))));
             }
             count = found.min(count - 1);
         }
@@ -202,8 +205,8 @@ impl MergeReader {
 
     /// An intermediate merge is complete: its run takes the place of what it merged.
     fn reduced(&mut self) -> Result<()> {
-        if let Stage::Reduce { writer, sources, merger, .. } = std::mem::replace(&mut self.stage, Stage::Plan) {
-            drop(merger);
+        if let Stage::Reduce(reduction) = std::mem::replace(&mut self.stage, Stage::Plan) {
+            let Reduction { writer, sources, .. } = *reduction;
             let (run, _) = writer.finish()?;
             self.set.shared.count(SortStats { runs: 1, merges: 1, spilled_bytes: run.run.bytes(), ..SortStats::default() });
             self.sources.splice(sources, [Source::Spilled(run)]);
