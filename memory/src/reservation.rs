@@ -251,15 +251,6 @@ impl Extent {
     }
 }
 
-impl Extent {
-    /// The extent as a slice of `u64` to read (native byte order).
-    #[inline]
-    pub fn u64s(&self) -> &[u64] {
-        // SAFETY: segments are aligned to 32 KiB, any bytes are a valid u64, and shared access only reads.
-        unsafe { std::slice::from_raw_parts(self.pointer.cast(), self.count as usize * (SEGMENT_SIZE / 8)) }
-    }
-}
-
 impl Deref for Extent {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
