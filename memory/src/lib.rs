@@ -15,7 +15,7 @@ mod spill;
 pub use arena::Address;
 pub use error::{Error, Result};
 pub use manager::{MemoryManager, Usage};
-pub use pages::RowPages;
+pub use pages::{RowCursor, RowPages};
 pub use progress::{Progress, Waker};
 pub use reservation::{Extent, HeapCharge, Reservation};
 pub use rows::{KeyWidth, RowBatch, RowShape};

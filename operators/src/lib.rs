@@ -1,1 +1,3 @@
 //! Placeholder head, replaced with the crate's own.
+
+pub mod aggregate;
