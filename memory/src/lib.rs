@@ -25,7 +25,7 @@ pub use fluvial_memory_derive::NormalizedKey;
 pub use keys::columns::{KeyColumn, KeyEncoder, Keys};
 pub use keys::{Descending, NormalizedKey, NullsFirst};
 pub use manager::{MemoryManager, Usage};
-pub use pages::{PageCursor, RowPages};
+pub use pages::{RowCursor, RowPages};
 pub use progress::{Progress, Waker};
 pub use reservation::{Extent, HeapCharge, Reservation};
 pub use rows::{KeyWidth, RowBatch, RowShape};

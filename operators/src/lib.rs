@@ -1,6 +1,7 @@
 //! Fluvial's operators on serialized records, each within a memory reservation: ordinary libraries that know nothing of
 //! dataflow. Rows are pushed in and pulled out in batches; what does not fit in memory goes to spill files.
 
+pub mod aggregate;
 mod join;
 mod sort;
 

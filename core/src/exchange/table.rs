@@ -19,7 +19,7 @@ pub(crate) struct TableToRows {
 
 impl TableToRows {
     pub(crate) fn new(codec: RowCodec, key: KeyEncoder, columns: Vec<usize>) -> Self {
-        let (targets, keys) = (TargetRows::new(codec.shape()), Keys::new(key.width()));
+        let (targets, keys) = (TargetRows::new(codec.shape()), Keys::default());
         Self { codec, key, columns, targets, keys, hashes: Vec::new(), chosen: Vec::new() }
     }
 }
@@ -32,7 +32,6 @@ impl Partitioner for TableToRows {
             self.codec.encode(&batch, &mut outs[0])?;
         } else {
             let columns: Vec<ArrayRef> = self.columns.iter().map(|&c| batch.column(c).clone()).collect();
-            self.keys.clear();
             self.key.encode(&columns, 0..batch.num_rows(), &mut self.keys)?;
             self.keys.hashes(&mut self.hashes);
             self.chosen.clear();
