@@ -1,4 +1,4 @@
-#![doc = include_str!("../README.md")]
+//! Fluvial: one engine for data that ends and data that does not.
 
 pub mod cli;
 pub mod tpch;
@@ -9,5 +9,5 @@ pub use fluvial_operators as operators;
 
 /// What most programs need.
 pub mod prelude {
-    pub use fluvial_core::{Config, DataStream, Env, Error, JoinType, Result, Table};
+    pub use fluvial_core::{Config, DataStream, Env, Error, JoinStrategy, JoinType, Result, Table};
 }

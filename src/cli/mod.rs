@@ -8,7 +8,7 @@ mod stats;
 
 use args::{Aggregate, Cli, Command, Generate, Join, Sort, Tpch};
 use clap::Parser;
-use fluvial_core::{Error, Result, parse_aggregates, parse_columns, parse_join_on, parse_sort_keys};
+use fluvial_core::{Error, Result, parse_aggregates};
 use job::Job;
 use std::process::ExitCode;
 
@@ -58,32 +58,38 @@ fn generate(args: Tpch) -> Result<()> {
 fn sort(args: Sort) -> Result<()> {
     let job = Job::new(&args.common)?;
     let table = job.env.read(&args.input)?;
-    let sorted = table.sort_by(&parse_sort_keys(&args.by)?)?;
+    let sorted = table.sort(&args.by)?;
     job.deliver("sort", &sorted, &args.out)
 }
 
 fn join(args: Join) -> Result<()> {
     let job = Job::new(&args.common)?;
-    let left = job.env.read(&[args.left])?;
-    let right = job.env.read(&[args.right])?;
-    let on = parse_join_on(&args.on)?;
-    let kind = args.kind.into();
+    let left = job.env.read(&[&args.left])?;
+    let right = job.env.read(&[&args.right])?;
+    let join = left.join(&right, &args.on)?.kind(args.kind.into()).right_name(&table_name(&args.right));
     if args.count {
-        return job.show_count("join", &left.join_count(&right, &on, kind)?);
+        return job.show_count(&join.count_stream()?);
     }
-    let mut joined = match (&args.select, &args.agg) {
-        (Some(columns), _) => left.join_select(&right, &on, kind, columns)?,
-        (None, Some(aggregates)) => left.join_aggregate(&right, &on, kind, &parse_aggregates(aggregates)?)?,
-        (None, None) => left.join(&right, &on, kind)?,
+    let joined = match (&args.select, &args.agg) {
+        (Some(columns), _) => join.select(columns)?,
+        (None, Some(aggregates)) => {
+            let columns: Vec<String> = parse_aggregates(aggregates)?.into_iter().filter_map(|a| a.column).collect();
+            join.select_names(&columns)?.group_by("")?.aggregate(aggregates)?
+        }
+        (None, None) => join.all()?,
     };
-    joined = joined.name("result");
     job.deliver("join", &joined, args.out.as_deref().unwrap_or("-"))
+}
+
+/// `orders` of `data/orders.parquet`.
+fn table_name(input: &str) -> String {
+    let path = std::path::Path::new(input);
+    path.file_stem().map_or_else(|| "right".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
 fn aggregate(args: Aggregate) -> Result<()> {
     let job = Job::new(&args.common)?;
     let table = job.env.read(&args.input)?;
-    let by = args.by.as_deref().map(parse_columns).transpose()?.unwrap_or_default();
-    let grouped = table.group_by(&by)?.aggregate(&parse_aggregates(&args.agg)?)?;
+    let grouped = table.group_by(args.by.as_deref().unwrap_or(""))?.aggregate(&args.agg)?;
     job.deliver("aggregate", &grouped, &args.out)
 }

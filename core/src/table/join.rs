@@ -160,6 +160,23 @@ impl Join {
         self.table_of(chosen)
     }
 
+    /// Like [`Join::select`] with the names one by one, each once; with none, the key's columns.
+    ///
+    /// # Errors
+    /// As [`Join::select`].
+    pub fn select_names(self, names: &[String]) -> Result<Table> {
+        let mut wanted: Vec<String> = Vec::new();
+        let keys: Vec<String> = self.on.iter().map(|(l, _)| l.clone()).collect();
+        for name in if names.is_empty() { &keys } else { names } {
+            if !wanted.contains(name) {
+                wanted.push(name.clone());
+            }
+        }
+        let chosen = wanted.into_iter().map(|name| self.find(&name).map(|(side, column)| (side, column, name)));
+        let chosen = chosen.collect::<Result<Vec<_>>>()?;
+        self.table_of(chosen)
+    }
+
     /// Runs the join and returns how many rows it has, without making them: a key with millions of rows on both sides costs
     /// no more than reading it.
     ///
