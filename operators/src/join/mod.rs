@@ -22,6 +22,8 @@ mod hash_join;
 mod joined;
 mod kind;
 mod lists;
+mod merge_input;
+mod merge_join;
 mod nested;
 mod options;
 mod pass;
@@ -35,7 +37,9 @@ mod tests;
 pub use hash_join::HashJoin;
 pub use joined::JoinedBatch;
 pub use kind::{JoinKind, Side};
+pub use merge_join::SortMergeJoin;
 pub use options::{JoinOptions, JoinOutput, JoinStats};
+pub(crate) use spool::{Spool, SpoolContext, SpoolReader, SpoolStep, Spooled};
 
 /// The least reservation of a join, in segments: a little more than 1 MiB.
 pub const MINIMUM_SEGMENTS: usize = 33;
