@@ -218,11 +218,17 @@ impl Cross {
         }
     }
 
-    /// The buffered side has ended. Its memory leaves room for the read buffers of both files.
+    /// The buffered side has ended. It goes to disk if it leaves no room to read what came early.
     fn seal(&mut self) -> Result<()> {
         if let Some(early) = self.early_filling.take() {
             let rows = early.seal()?;
-            let reader = rows.reader(&self.reservation, self.waker.clone())?;
+            let reader = match (rows.reader(&self.reservation, self.waker.clone()), &mut self.filling) {
+                (Err(Error::RecordTooLarge { .. }), Some(filling)) => {
+                    filling.spill()?;
+                    rows.reader(&self.reservation, self.waker.clone())
+                }
+                (reader, _) => reader,
+            }?;
             self.early = Some((rows, reader));
         }
         if let Some(spool) = self.filling.take() {

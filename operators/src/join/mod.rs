@@ -32,6 +32,8 @@ mod table;
 mod tables;
 
 #[cfg(test)]
+mod heavy_tests;
+#[cfg(test)]
 mod tests;
 
 pub use hash_join::HashJoin;
