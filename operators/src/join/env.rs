@@ -1,6 +1,7 @@
 //! What every part of a join knows: its memory, its spill files, its options, and in which form rows are kept.
 
 use super::kind::{JoinKind, Side};
+use super::spool::SpoolContext;
 use super::{JoinOptions, JoinOutput};
 use fluvial_memory::{
     Error, Extent, KeyWidth, Reservation, Result, RowBatch, RowShape, Run, RunReader, RunWriter, SEGMENT_SIZE, SpillManager,
@@ -111,9 +112,16 @@ impl Env {
         self.stored[side.index()]
     }
 
-    /// Schema of a side's rows, for headers.
-    pub(crate) fn schema(&self, side: Side) -> &str {
-        &self.schemas[side.index()]
+    /// What a spool of a side's rows, of this shape, writes its file with.
+    pub(crate) fn spool_context(&self, side: Side, shape: RowShape) -> SpoolContext {
+        SpoolContext {
+            reservation: self.reservation.clone(),
+            spill: self.spill.clone(),
+            waker: self.waker.clone(),
+            operator: self.operator.clone(),
+            schema: self.schemas[side.index()].clone(),
+            shape,
+        }
     }
 
     /// What becomes of further build rows with the same key.

@@ -7,7 +7,7 @@ use super::kind::Side;
 use super::nested::Nested;
 use super::options::{JoinOptions, JoinStats};
 use super::pass::{Pass, Spilled};
-use super::spool::{Spool, SpoolContext, SpoolReader, SpoolStep, Spooled};
+use super::spool::{Spool, SpoolReader, SpoolStep, Spooled};
 use super::tables::{Probe, Sense, Unmatched};
 use super::{FILL_BYTES, MINIMUM_SEGMENTS, Turn};
 use fluvial_memory::{Error, Progress, Reservation, Result, RowBatch, Run, RunReader, SpillManager, Step, Waker, hash};
@@ -250,7 +250,10 @@ impl HashJoin {
     fn add_probe(&mut self, hash: u64, row: &[u8]) -> Result<()> {
         if let Stage::Build = self.stage {
             let side = self.build.other();
-            return self.early.get_or_insert_with(|| Spool::new(spool_context(&self.env, side))).push(row);
+            return self
+                .early
+                .get_or_insert_with(|| Spool::new(self.env.spool_context(side, self.env.stored(side).shape())))
+                .push(row);
         }
         let Some(pass) = &mut self.pass else { return Ok(()) };
         let mixed = hash::remix(hash, pass.level);
@@ -265,7 +268,9 @@ impl HashJoin {
         if !self.env.kind.keeps_unmatched(side) {
             return Ok(());
         }
-        self.nulls[side.index()].get_or_insert_with(|| Spool::new(spool_context(&self.env, side))).push(row)
+        self.nulls[side.index()]
+            .get_or_insert_with(|| Spool::new(self.env.spool_context(side, self.env.stored(side).shape())))
+            .push(row)
     }
 
     /// Others would like memory back: what came early goes to disk, or a partition does.
@@ -538,17 +543,6 @@ fn fill_from_run(env: &Env, pass: &mut Pass, probe: &mut Probe, reader: &mut Run
         }
     }
     Ok(Turn::Again)
-}
-
-fn spool_context(env: &Env, side: Side) -> SpoolContext {
-    SpoolContext {
-        reservation: env.reservation.clone(),
-        spill: env.spill.clone(),
-        waker: env.waker.clone(),
-        operator: env.reservation.operator().to_owned(),
-        schema: env.schema(side).to_owned(),
-        shape: env.stored(side).shape(),
-    }
 }
 
 /// Partitions by what can be had: each takes a segment at least, and a write buffer.

@@ -22,6 +22,8 @@ mod hash_join;
 mod joined;
 mod kind;
 mod lists;
+mod merge_input;
+mod merge_join;
 mod nested;
 mod options;
 mod pass;
@@ -30,12 +32,16 @@ mod table;
 mod tables;
 
 #[cfg(test)]
+mod heavy_tests;
+#[cfg(test)]
 mod tests;
 
 pub use hash_join::HashJoin;
 pub use joined::JoinedBatch;
 pub use kind::{JoinKind, Side};
+pub use merge_join::SortMergeJoin;
 pub use options::{JoinOptions, JoinOutput, JoinStats};
+pub(crate) use spool::{Spool, SpoolContext, SpoolReader, SpoolStep, Spooled};
 
 /// The least reservation of a join, in segments: a little more than 1 MiB.
 pub const MINIMUM_SEGMENTS: usize = 33;

@@ -45,10 +45,6 @@ impl Spool {
         }
     }
 
-    pub(crate) fn rows(&self) -> u64 {
-        self.pages.rows() + self.writer.as_ref().map_or(0, RunWriter::rows)
-    }
-
     /// Segments that [`Spool::spill`] would give back.
     pub(crate) fn segments(&self) -> usize {
         self.pages.segments()
@@ -154,7 +150,6 @@ mod tests {
             for i in 0..60_000u32 {
                 spool.push(&i.to_le_bytes()).unwrap();
             }
-            assert_eq!(spool.rows(), 60_000);
             let rows = spool.seal().unwrap();
             assert_eq!(rows.bytes_on_disk() > 0, budget == 8);
             for _ in 0..2 {

@@ -193,6 +193,53 @@ fn hash_join(setup: Setup, left: &[Row], right: &[Row], count: bool) -> (Vec<Pai
     (results, count, stats)
 }
 
+/// Sorts both sides by key bytes and merges them.
+fn merge_join(setup: Setup, left: &[Row], right: &[Row], count: bool) -> (Vec<Pair>, u128) {
+    let Setup { kind, segments, layout, order, batch, max_rows, .. } = setup;
+    let memory = MemoryManager::new(segments * SEGMENT_SIZE).unwrap();
+    let output = if count { JoinOutput::CountOnly } else { JoinOutput::Rows };
+    let options = JoinOptions { output, ..JoinOptions::new(kind, layout.shape, layout.shape) };
+    let mut out = JoinedBatch::new(kind, layout.shape, layout.shape);
+    let reservation = memory.reserve("join", MINIMUM_SEGMENTS).unwrap();
+    let mut join = SortMergeJoin::new(reservation, spill(), options, None).unwrap();
+    let sorted = |rows: &[Row]| {
+        let mut rows = rows.to_vec();
+        let key = |row: &Row| row.0.map(|key| layout.batch(&[(Some(key), 0)]).0.key(0).to_vec());
+        rows.sort_by_cached_key(key);
+        rows
+    };
+    let (sorted_left, sorted_right) = (sorted(left), sorted(right));
+    let mut rest = [sorted_left.chunks(batch), sorted_right.chunks(batch)];
+    let mut results = Vec::new();
+    let mut feed = |join: &mut SortMergeJoin, side: Side| match rest[side as usize].next() {
+        Some(rows) => {
+            let (rows, nulls) = layout.batch(rows);
+            join.push(side, &rows, Some(&nulls)).unwrap();
+            true
+        }
+        None => {
+            join.end(side).unwrap();
+            false
+        }
+    };
+    // Everything of one side at once, or each side as it is wanted.
+    if order < 2 {
+        while feed(&mut join, if order == 0 { Side::Left } else { Side::Right }) {}
+    }
+    while !join.is_finished() {
+        let progress = join.pull(&mut out, max_rows).unwrap();
+        collect(&out, layout, left, right, &mut results);
+        if let (Progress::Done, Some(side)) = (progress, join.wants()) {
+            feed(&mut join, side);
+        }
+    }
+    results.sort_unstable();
+    let count = join.count();
+    drop(join);
+    assert_eq!(memory.available(), memory.budget());
+    (results, count)
+}
+
 fn rows(keys: impl IntoIterator<Item = Option<u64>>) -> Vec<Row> {
     keys.into_iter().enumerate().map(|(i, key)| (key, i as u32)).collect()
 }
@@ -231,6 +278,10 @@ proptest! {
         prop_assert_eq!(&results, &expected);
         let (_, count, _) = hash_join(setup, &left, &right, true);
         prop_assert_eq!(count, expected.len() as u128);
+        let (results, _) = merge_join(setup, &left, &right, false);
+        prop_assert!(results == expected, "merge: {} results, {} expected", results.len(), expected.len());
+        let (_, count) = merge_join(setup, &left, &right, true);
+        prop_assert_eq!(count, expected.len() as u128);
     }
 }
 
@@ -251,6 +302,10 @@ proptest! {
         let (results, _, _) = hash_join(setup, &left, &right, false);
         prop_assert!(results == expected, "{} results, {} expected", results.len(), expected.len());
         let (_, count, _) = hash_join(setup, &left, &right, true);
+        prop_assert_eq!(count, expected.len() as u128);
+        let (results, _) = merge_join(setup, &left, &right, false);
+        prop_assert!(results == expected, "merge: {} results, {} expected", results.len(), expected.len());
+        let (_, count) = merge_join(setup, &left, &right, true);
         prop_assert_eq!(count, expected.len() as u128);
     }
 }
