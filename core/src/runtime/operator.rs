@@ -263,7 +263,8 @@ impl OperatorHarness {
     /// Announces what the frontiers say, one thing at a time: a watermark first, at the old time; then a barrier, which
     /// frees what was held back behind it and may be due at once; then ends. `None`: there is nothing to announce.
     fn announce(&mut self, view: &View<'_>) -> Result<Option<Step>> {
-        let held_back = self.held_back().map(|s| s.time.watermark).min();
+        let in_loop = self.supersteps.as_ref().and_then(Supersteps::watermark);
+        let held_back = self.held_back().map(|s| s.time.watermark).chain(in_loop).min();
         let watermark = view.watermark.min(held_back.unwrap_or(i64::MAX));
         if watermark > self.watermark && (self.role != Role::Assigner || watermark == i64::MAX) {
             let progress = self.call(|o, out| o.on_watermark(watermark, out))?;

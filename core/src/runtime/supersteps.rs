@@ -30,6 +30,8 @@ struct Work {
     /// One an output edge; none for edges that leave the loop.
     capabilities: Vec<Option<Capability<Time>>>,
     batches: VecDeque<(usize, Batch)>,
+    /// The smallest watermark that a batch came with.
+    watermark: i64,
 }
 
 /// What there is to do.
@@ -56,11 +58,16 @@ impl Supersteps {
         instance: &mut Instance,
     ) -> Option<Batch> {
         let step = step_of(capability.time());
+        let watermark = capability.time().watermark;
+        let fresh = !self.work.contains_key(&step);
         let work = self.work.entry(step).or_default();
-        let earlier = |c: &Option<Capability<Time>>| c.as_ref().is_some_and(|c| capability.time().watermark < c.time().watermark);
-        if work.capabilities.is_empty() || work.capabilities.iter().any(earlier) {
+        if fresh || watermark < work.watermark {
+            work.watermark = watermark;
             let retain = |(port, edge): (usize, &mut super::outlet::OutEdge)| edge.in_loop.then(|| capability.retain(port));
             work.capabilities = instance.outlets.edges().enumerate().map(retain).collect();
+            if self.current == Some(step) {
+                lend(work, instance);
+            }
         }
         if self.current == Some(step) && work.batches.is_empty() {
             return Some(batch);
@@ -77,9 +84,7 @@ impl Supersteps {
                 return Due::Nothing;
             }
             self.current = Some(*step);
-            for (edge, capability) in instance.outlets.edges().zip(&work.capabilities).filter(|(edge, _)| edge.in_loop) {
-                edge.capability.clone_from(capability);
-            }
+            lend(work, instance);
         }
         let Some(step) = self.current else { return Due::Nothing };
         let Some(work) = self.work.get_mut(&step) else { return Due::Nothing };
@@ -102,6 +107,11 @@ impl Supersteps {
         self.current.map(|step| step.1)
     }
 
+    /// The smallest watermark of what is held back or worked on.
+    pub(super) fn watermark(&self) -> Option<i64> {
+        self.work.values().map(|work| work.watermark).min()
+    }
+
     /// Whether something of `epoch` or before is left to do.
     pub(super) fn busy_in(&self, epoch: u64) -> bool {
         self.work.first_key_value().is_some_and(|(step, _)| step.0 <= epoch)
@@ -119,6 +129,13 @@ impl Supersteps {
     pub(super) fn clear(&mut self) {
         self.current = None;
         self.work.clear();
+    }
+}
+
+/// Has the edges towards the loop send at this superstep.
+fn lend(work: &Work, instance: &mut Instance) {
+    for (edge, capability) in instance.outlets.edges().zip(&work.capabilities).filter(|(edge, _)| edge.in_loop) {
+        edge.capability.clone_from(capability);
     }
 }
 
