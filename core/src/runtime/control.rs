@@ -4,6 +4,8 @@
 //! Messages go over a dataflow of their own, on the same workers, never connected to the data. It lives as long as the
 //! mesh and never makes progress: its only capability is held to the end.
 
+use super::epochs::{Agreement, completed};
+use super::idle::Status;
 use super::job::{Job, NodeReport, Topology};
 use super::time::Time;
 use super::wake::Wake;
@@ -32,6 +34,18 @@ pub(super) enum Message {
     Stop { job: u64 },
     /// The job is over here.
     Outcome { job: u64, outcome: Outcome },
+    /// Somebody wants a barrier. To process 0.
+    Trigger { job: u64 },
+    /// Sources pass all barriers up to this one. From process 0.
+    Barrier { job: u64, epoch: u64 },
+    /// All instances of this process have passed the end of `epoch`; `problem`: a part could not be stored. To process 0.
+    Passed { job: u64, epoch: u64, problem: Option<String> },
+    /// The checkpoint of `epoch` is complete, or will not be. From process 0.
+    Decided { job: u64, epoch: u64, complete: bool },
+    /// What an instance of a source says of its watermark.
+    Status { job: u64, node: usize, worker: usize, status: Status },
+    /// A head of a streaming loop has ended a round.
+    Round { job: u64, node: usize, round: u64, sent: u64 },
     /// The receiver of this edge is done with so much.
     Credit { job: u64, node: usize, input: usize, worker: usize, amount: i64 },
     /// This process runs no more jobs.
@@ -77,6 +91,8 @@ pub(super) struct MeshShared {
     pub topology: Topology,
     state: Mutex<MeshState>,
     changed: Condvar,
+    /// In process 0: who has passed which epoch of the current job.
+    agreement: Mutex<Agreement>,
     outbox: Mutex<Vec<(usize, Message)>>,
     outbox_wake: OnceLock<Wake>,
 }
@@ -118,6 +134,7 @@ impl MeshShared {
             topology,
             state: Mutex::default(),
             changed: Condvar::new(),
+            agreement: Mutex::default(),
             outbox: Mutex::default(),
             outbox_wake: OnceLock::new(),
         }
@@ -189,6 +206,45 @@ impl MeshShared {
             Message::Stop { job } => {
                 if let Some(job) = self.job(job) {
                     job.stop();
+                }
+            }
+            Message::Trigger { job } => {
+                if let Some(running) = self.job(job) {
+                    let epoch = running.next_barrier();
+                    self.broadcast(&Message::Barrier { job, epoch });
+                    running.barrier(epoch);
+                }
+            }
+            Message::Barrier { job, epoch } => {
+                if let Some(job) = self.job(job) {
+                    job.barrier(epoch);
+                }
+            }
+            Message::Passed { job, epoch, problem } => {
+                if let Some(running) = self.job(job) {
+                    // Checkpoints are completed one after the other, in the order of their epochs.
+                    let mut agreement = self.agreement.lock().unwrap_or_else(|e| e.into_inner());
+                    agreement.passed(job, epoch, problem);
+                    while let Some((epoch, stored)) = agreement.next(job, running.first_epoch, self.topology.processes) {
+                        let complete = stored && completed(running.options.checkpoints.as_deref(), epoch);
+                        self.broadcast(&Message::Decided { job, epoch, complete });
+                        running.decided(epoch, complete);
+                    }
+                }
+            }
+            Message::Decided { job, epoch, complete } => {
+                if let Some(job) = self.job(job) {
+                    job.decided(epoch, complete);
+                }
+            }
+            Message::Status { job, node, worker, status } => {
+                if let Some(job) = self.job(job) {
+                    job.statuses.publish(node, worker, self.topology.workers(), status);
+                }
+            }
+            Message::Round { job, node, round, sent } => {
+                if let Some(job) = self.job(job) {
+                    job.round_ended_elsewhere(node, round, sent);
                 }
             }
             Message::Credit { job, node, input, worker, amount } => {

@@ -2,6 +2,7 @@
 
 use super::build::build;
 use super::control::{self, Failure, MeshShared, Message};
+use super::epochs::CheckpointStore;
 use super::failure::{guard, install_hook, watch_peer};
 use super::job::{Job, JobOptions, NodeReport, Topology};
 use super::network;
@@ -150,12 +151,21 @@ impl Mesh {
     /// # Errors
     /// [`Error::Plan`] if the plan is not sound or not that of the other processes, [`Error::Peer`] if one of them is gone.
     pub fn submit(&self, plan: &Plan) -> Result<RunningJob<'_>> {
+        self.submit_with(plan, None)
+    }
+
+    /// Starts a job that keeps its state somewhere, and begins with the state that is there.
+    ///
+    /// # Errors
+    /// As [`Mesh::submit`].
+    pub fn submit_with(&self, plan: &Plan, checkpoints: Option<Arc<dyn CheckpointStore>>) -> Result<RunningJob<'_>> {
         plan.validate()?;
         let mut next = self.next.lock().unwrap_or_else(|e| e.into_inner());
         let options = JobOptions {
             edge_budget: self.config.edge_budget,
             exactly_once: self.config.exactly_once,
             stash_bytes: self.config.stash_bytes,
+            checkpoints,
         };
         let job = Arc::new(Job::new(*next, self.shared.clone(), plan.clone(), options, self.config.memory.clone()));
         *next += 1;
@@ -262,6 +272,17 @@ impl JobControl {
     /// Drains the job: sources take no more, what they took is processed, and the job ends well.
     pub fn stop(&self) {
         self.job.stop_everywhere();
+    }
+
+    /// Sends a barrier through the job, in all processes: sources begin the next epoch, and state is taken where the one
+    /// before has ended.
+    pub fn trigger_epoch(&self) {
+        self.job.trigger();
+    }
+
+    /// The last epoch whose checkpoint is complete.
+    pub fn completed_epoch(&self) -> Option<u64> {
+        self.job.completed()
     }
 
     /// Ends the job at once, with this error.

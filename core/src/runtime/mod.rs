@@ -3,7 +3,9 @@
 mod build;
 mod control;
 mod credit;
+mod epochs;
 mod failure;
+mod idle;
 mod inlet;
 mod instance;
 mod job;
@@ -15,10 +17,14 @@ mod parcel;
 mod permit;
 mod plan;
 mod source;
+mod streaming_head;
+mod supersteps;
+mod ticker;
 mod time;
 mod wake;
 mod wire;
 
+pub use epochs::{CheckpointStore, SaveDone, SnapshotPart};
 pub use job::NodeReport;
 pub use mesh::{JobControl, Mesh, PEER_LOST_EXIT_CODE, RunConfig, RunReport, RunningJob};
 pub use permit::EdgeBudget;
