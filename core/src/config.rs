@@ -52,7 +52,11 @@ impl Config {
         }
         if !self.hosts.is_empty() && self.process >= self.hosts.len() {
             let hosts = self.hosts.len();
-            return Err(Error::Plan(format!("process: {} given, but there are {hosts} hosts (0 to {})", self.process, hosts - 1)));
+            return Err(Error::Plan(format!(
+                "process: {} given, but there are {hosts} hosts (0 to {})",
+                self.process,
+                hosts - 1
+            )));
         }
         Ok(())
     }

@@ -49,7 +49,8 @@ impl Session {
         config.check()?;
         let memory = MemoryManager::new(config.memory)?;
         let compression = if config.compress_spill { Compression::Lz4 } else { Compression::None };
-        let spill = SpillManager::new(SpillConfig { directory: config.spill_dir.clone(), compression, ..SpillConfig::default() })?;
+        let spill =
+            SpillManager::new(SpillConfig { directory: config.spill_dir.clone(), compression, ..SpillConfig::default() })?;
         let mut run = RunConfig::new(config.threads, memory.clone());
         run.addresses = config.hosts.clone();
         run.process = config.process;

@@ -92,7 +92,10 @@ impl AnyCollector {
     /// [`Error::Plan`] if the neighbours disagree: a bug in how the graph was built.
     pub(crate) fn into<T: 'static>(self) -> Result<BoxCollector<T>> {
         self.0.downcast::<BoxCollector<T>>().map(|b| *b).map_err(|_| {
-            Error::Plan(format!("a step that takes `{}` was chained to one that gives something else", std::any::type_name::<T>()))
+            Error::Plan(format!(
+                "a step that takes `{}` was chained to one that gives something else",
+                std::any::type_name::<T>()
+            ))
         })
     }
 }

@@ -1,8 +1,8 @@
 use super::rows::{Emit, TargetRows};
+use crate::codec_standin::Codec;
 use crate::runtime::Partitioner;
 use crate::stream::{Data, KeySelector};
 use crate::{Batch, Error, Result};
-use crate::codec_standin::Codec;
 use fluvial_memory::{KeyWidth, RowShape, hash};
 use std::marker::PhantomData;
 

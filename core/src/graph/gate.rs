@@ -51,7 +51,8 @@ pub(super) fn gates(graph: &Graph) -> Vec<Vec<NodeId>> {
     for (join, node) in graph.nodes.iter().enumerate() {
         let Some(build) = node.build_input else { continue };
         let before: BTreeSet<NodeId> = sources(node.inputs[build].node).collect();
-        let behind: BTreeSet<NodeId> = before.iter().flat_map(|&s| waits[s].iter().copied()).chain(before.iter().copied()).collect();
+        let behind: BTreeSet<NodeId> =
+            before.iter().flat_map(|&s| waits[s].iter().copied()).chain(before.iter().copied()).collect();
         for (_, probe) in node.inputs.iter().enumerate().filter(|(i, _)| *i != build) {
             for source in sources(probe.node).filter(|s| !behind.contains(s)) {
                 gates[source].push(join);

@@ -59,9 +59,9 @@ impl Graph {
     /// For each node the gates that it waits for, and the one that it opens.
     fn hang_gates(&self) -> (Vec<Vec<Arc<Gate>>>, Vec<Option<Arc<Gate>>>) {
         let mut opens: Vec<Option<Arc<Gate>>> = vec![None; self.nodes.len()];
-        let waits = gates(self).into_iter().map(|joins| {
-            joins.into_iter().map(|join| opens[join].get_or_insert_with(Gate::new).clone()).collect()
-        });
+        let waits = gates(self)
+            .into_iter()
+            .map(|joins| joins.into_iter().map(|join| opens[join].get_or_insert_with(Gate::new).clone()).collect());
         let waits = waits.collect();
         (waits, opens)
     }

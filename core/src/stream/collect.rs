@@ -58,10 +58,7 @@ impl Operator for CountOperator {
 type Collected = Arc<Mutex<Vec<(Option<Position>, Batch)>>>;
 
 /// Runs a job that ends in a collecting sink and returns the batches, sorted by position.
-pub(crate) fn collect_batches(
-    processes: usize,
-    run: impl FnOnce(Body, Distribution) -> Result<JobReport>,
-) -> Result<Vec<Batch>> {
+pub(crate) fn collect_batches(processes: usize, run: impl FnOnce(Body, Distribution) -> Result<JobReport>) -> Result<Vec<Batch>> {
     let collected: Collected = Arc::default();
     let sink = collected.clone();
     let make = move |context: &TaskContext| -> Result<Box<dyn Operator>> {

@@ -20,10 +20,13 @@ pub use steps::Emitter;
 pub(crate) use steps::Union;
 
 use crate::chain::{AnyCollector, ChainOperator, Typed, TypedPort};
-use crate::graph::{Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, LinkFactory, Node, NodeId, OperatorFactory, PortFactory, SinkFactory, TaskContext};
+use crate::codec_standin::Codec;
+use crate::graph::{
+    Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, LinkFactory, Node, NodeId, OperatorFactory, PortFactory,
+    SinkFactory, TaskContext,
+};
 use crate::runtime::BatchCodec;
 use crate::{Batch, Env, Error, Records, Result};
-use crate::codec_standin::Codec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -104,7 +107,18 @@ impl<T: Data> DataStream<T> {
     /// A node of the same boundedness behind this stream.
     pub(crate) fn after(&self, kind: &'static str, detail: String, body: Body) -> Node {
         let (bounded, estimate) = self.known();
-        Node { kind, name: None, uid: None, detail, inputs: vec![self.input()], build_input: None, body, outputs: 1, bounded, estimate }
+        Node {
+            kind,
+            name: None,
+            uid: None,
+            detail,
+            inputs: vec![self.input()],
+            build_input: None,
+            body,
+            outputs: 1,
+            bounded,
+            estimate,
+        }
     }
 
     pub(crate) fn known(&self) -> (bool, Option<Estimate>) {

@@ -55,7 +55,10 @@ impl<T: Data> DataStream<T> {
     }
 
     /// Any number of records out for each record in, as an iterator.
-    pub fn flat_map<U: Data, I: IntoIterator<Item = U>>(&self, f: impl FnMut(T) -> I + Clone + Send + Sync + 'static) -> DataStream<U> {
+    pub fn flat_map<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        f: impl FnMut(T) -> I + Clone + Send + Sync + 'static,
+    ) -> DataStream<U> {
         self.step("flat_map", move || {
             let mut f = f.clone();
             move |record, next: &mut BoxCollector<U>, context: &mut Context<'_>| {
@@ -76,7 +79,10 @@ impl<T: Data> DataStream<T> {
     /// assert_eq!(words.collect()?.len(), 6);
     /// # Ok::<(), fluvial_core::Error>(())
     /// ```
-    pub fn flat_map_with<U: Data>(&self, f: impl FnMut(T, &mut Emitter<'_, '_, U>) + Clone + Send + Sync + 'static) -> DataStream<U> {
+    pub fn flat_map_with<U: Data>(
+        &self,
+        f: impl FnMut(T, &mut Emitter<'_, '_, U>) + Clone + Send + Sync + 'static,
+    ) -> DataStream<U> {
         self.step("flat_map", move || {
             let mut f = f.clone();
             move |record, next: &mut BoxCollector<U>, context: &mut Context<'_>| f(record, &mut Emitter { next, context })

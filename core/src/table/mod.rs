@@ -16,11 +16,15 @@ pub use join::{Join, JoinStrategy, JoinType};
 pub use source::Batches;
 pub(crate) use source::{Parts, source_node};
 pub use spec::{
-    AggregateSpec, Function, Projection, SortKey, parse_aggregates, parse_columns, parse_join_on, parse_projection, parse_sort_keys,
+    AggregateSpec, Function, Projection, SortKey, parse_aggregates, parse_columns, parse_join_on, parse_projection,
+    parse_sort_keys,
 };
 
 use crate::chain::{AnyCollector, BoxCollector, ChainOperator, Collector, Columns, Context, Link, TablePort, TryLink};
-use crate::graph::{Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, Node, NodeId, OperatorFactory, PortFactory, SinkFactory, TaskContext};
+use crate::graph::{
+    Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, Node, NodeId, OperatorFactory, PortFactory, SinkFactory,
+    TaskContext,
+};
 use crate::runtime::BatchCodec;
 use crate::stream::{Union, collect_batches};
 use crate::{Batch, Env, Error, Records, Result};
@@ -167,13 +171,23 @@ impl Table {
     /// [`Error::Plan`] if the columns' names or types differ.
     pub fn union(&self, other: &Table) -> Result<Table> {
         let same = self.schema.fields().len() == other.schema.fields().len()
-            && self.schema.fields().iter().zip(other.schema.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+            && self
+                .schema
+                .fields()
+                .iter()
+                .zip(other.schema.fields())
+                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
         if !same {
-            return Err(Error::Plan(format!("union: the columns differ: {} and {}", columns_of(&self.schema), columns_of(&other.schema))));
+            return Err(Error::Plan(format!(
+                "union: the columns differ: {} and {}",
+                columns_of(&self.schema),
+                columns_of(&other.schema)
+            )));
         }
         // A column may be null in the result if it may be in either part.
         let fields = self.schema.fields().iter().zip(other.schema.fields());
-        let fields = fields.map(|(a, b)| a.as_ref().clone().with_nullable(a.is_nullable() || b.is_nullable())).collect::<Vec<_>>();
+        let fields =
+            fields.map(|(a, b)| a.as_ref().clone().with_nullable(a.is_nullable() || b.is_nullable())).collect::<Vec<_>>();
         let schema = Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()));
         let parts = [self, other].map(|t| t.with_schema(schema.clone()));
         let mut node = parts[0].after("union", String::new(), Body::Operator(Arc::new(|_| Ok(Box::new(Union)))));
@@ -234,7 +248,13 @@ impl Table {
     }
 
     /// A batch-at-a-time step.
-    fn step<F>(&self, kind: &'static str, detail: String, schema: SchemaRef, make: impl Fn() -> F + Send + Sync + 'static) -> Table
+    fn step<F>(
+        &self,
+        kind: &'static str,
+        detail: String,
+        schema: SchemaRef,
+        make: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Table
     where
         F: FnMut(RecordBatch) -> Result<RecordBatch> + 'static,
     {

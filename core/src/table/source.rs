@@ -74,7 +74,15 @@ pub(crate) fn source_node(
         let queue = context.shared(|| PartQueue { next: AtomicUsize::new(context.process), step: context.processes });
         let metrics = context.metrics.clone();
         metrics.parts.store(parts.count().div_ceil(context.processes) as u64, Relaxed);
-        Ok(Box::new(PartsSource { parts, queue, memory, metrics, next: next.into::<RecordBatch>()?, current: None, ended: false }))
+        Ok(Box::new(PartsSource {
+            parts,
+            queue,
+            memory,
+            metrics,
+            next: next.into::<RecordBatch>()?,
+            current: None,
+            ended: false,
+        }))
     };
     Node {
         kind,

@@ -171,10 +171,10 @@ fn show(tokens: &Tokens) -> String {
     let words: Vec<String> = tokens
         .clone()
         .map(|t| match t {
-        Token::Word(w) | Token::Quoted(w) => w,
-        Token::Symbol(c) => c.to_string(),
-    })
-    .collect();
+            Token::Word(w) | Token::Quoted(w) => w,
+            Token::Symbol(c) => c.to_string(),
+        })
+        .collect();
     if words.is_empty() { "the end".to_owned() } else { format!("`{}`", words.join(" ")) }
 }
 
