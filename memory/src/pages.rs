@@ -39,16 +39,6 @@ pub struct RowPages {
     segments: usize,
 }
 
-/// A position in [`RowPages`], at their start by default.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PageCursor {
-    page: usize,
-    /// Where the next row (or its length) starts in the page.
-    offset: usize,
-    /// Rows before the position.
-    row: u64,
-}
-
 #[derive(Debug)]
 struct Page {
     extent: Extent,
@@ -149,6 +139,19 @@ impl RowPages {
         }
     }
 
+    /// As [`RowPages::row_mut`], for loops where the check shows.
+    ///
+    /// # Safety
+    /// As [`RowPages::row_unchecked`].
+    #[inline]
+    pub unsafe fn row_unchecked_mut(&mut self, address: Address) -> &mut [u8] {
+        // SAFETY: the caller's promise, and `&mut self` makes the access unique.
+        unsafe {
+            let length = self.row_unchecked(address).len();
+            std::slice::from_raw_parts_mut(self.reservation.arena_base().add(address.0 as usize), length)
+        }
+    }
+
     /// Asks the processor to fetch the start of a row. A hint: any address will do.
     #[inline]
     pub fn prefetch(&self, address: Address) {
@@ -191,27 +194,25 @@ impl RowPages {
             })
     }
 
-    /// The row at a position, which goes to the next one; `None` at the end. For walks that are left and taken up again,
-    /// between which rows may be appended or changed.
+    /// The row at the cursor, which moves on to the next; `None` after the last. A cursor starts at its default, and is
+    /// good until the pages are cleared.
     #[inline]
-    pub fn step(&self, cursor: &mut PageCursor) -> Option<(Address, &[u8])> {
+    pub fn advance(&self, cursor: &mut RowCursor) -> Option<(Address, &[u8])> {
+        if cursor.row >= self.rows {
+            return None;
+        }
         loop {
             let page = self.pages.get(cursor.page)?;
             let filled = if cursor.page + 1 == self.pages.len() { page.extent.len() - self.left } else { page.filled };
-            if cursor.row == self.rows {
-                return None;
-            }
-            let row = cursor.offset + self.prefix;
-            if row <= filled && (cursor.offset < filled || self.prefix + self.width == 0) {
-                let length = match page.extent[cursor.offset..row].first_chunk::<4>() {
-                    Some(prefix) => u32::from_le_bytes(*prefix) as usize,
-                    None => self.width,
-                };
-                cursor.offset = row + length;
+            let start = page.extent.address().0;
+            let mut rows = Rows { bytes: &page.extent[..filled], start, width: self.width, prefix: self.prefix, at: cursor.at };
+            if let Some(entry) = rows.next() {
+                cursor.at = rows.at;
                 cursor.row += 1;
-                return Some((Address(page.extent.address().0 + row as u64), &page.extent[row..row + length]));
+                return Some(entry);
             }
-            (cursor.page, cursor.offset) = (cursor.page + 1, 0);
+            cursor.page += 1;
+            cursor.at = 0;
         }
     }
 
@@ -292,6 +293,21 @@ impl RowPages {
     }
 }
 
+/// A place among the rows of [`RowPages`], for walks that pause; the start by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowCursor {
+    page: usize,
+    at: usize,
+    row: u64,
+}
+
+impl RowCursor {
+    /// Whether no row was passed yet.
+    pub fn is_start(&self) -> bool {
+        self.row == 0
+    }
+}
+
 /// Rows of one page.
 struct Rows<'a> {
     bytes: &'a [u8],
@@ -343,8 +359,8 @@ mod tests {
             prop_assert_eq!(pages.bytes(), lengths.iter().sum::<usize>() as u64);
             prop_assert!(pages.iter().eq(rows.iter().map(Vec::as_slice)));
             prop_assert!(pages.entries().map(|(a, _)| a).eq(at.iter().copied()));
-            let mut cursor = PageCursor::default();
-            prop_assert!(std::iter::from_fn(|| pages.step(&mut cursor)).eq(pages.entries()));
+            let mut cursor = RowCursor::default();
+            prop_assert!(std::iter::from_fn(|| pages.advance(&mut cursor)).eq(pages.entries()));
             for (row, &a) in rows.iter().zip(&at) {
                 prop_assert_eq!(pages.row(a), row.as_slice());
                 // SAFETY: `append` gave the address.
@@ -361,8 +377,6 @@ mod tests {
             let rows: Vec<Vec<u8>> = (0..count).map(|i| vec![i as u8; width]).collect();
             let at: Vec<_> = rows.iter().map(|row| pages.append(row).unwrap()).collect();
             prop_assert!(pages.iter().eq(rows.iter().map(Vec::as_slice)));
-            let mut cursor = PageCursor::default();
-            prop_assert!(std::iter::from_fn(|| pages.step(&mut cursor)).eq(pages.entries()));
             pages.row_mut(at[0]).fill(0xFF);
             prop_assert!(pages.row(at[0]).iter().all(|&b| b == 0xFF));
             for i in 1..count {

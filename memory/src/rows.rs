@@ -155,6 +155,16 @@ impl RowBatch {
     /// # Errors
     /// What `write` returns; the batch is then as before.
     pub fn push_keyed(&mut self, key: &[u8], hash: u64, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        self.push_unhashed(key, write)?;
+        self.hashes.push(hash);
+        Ok(())
+    }
+
+    /// Like [`RowBatch::push_keyed`], for batches whose hashes nobody needs.
+    ///
+    /// # Errors
+    /// What `write` returns; the batch is then as before.
+    pub fn push_unhashed(&mut self, key: &[u8], write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         let variable = self.shape.key == KeyWidth::Variable;
         self.push_with(|out| {
             if variable {
@@ -162,9 +172,7 @@ impl RowBatch {
             }
             out.extend_from_slice(key);
             write(out)
-        })?;
-        self.hashes.push(hash);
-        Ok(())
+        })
     }
 
     /// Appends rows of one width, which is that of the batch's rows if it has one: a loop over all of them at once, without

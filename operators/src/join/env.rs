@@ -164,7 +164,7 @@ impl Env {
     /// A writer of stored rows with this buffer.
     pub(crate) fn writer(&self, side: Side, buffer: Extent) -> Result<RunWriter> {
         let (shape, schema) = (self.stored(side).shape(), &self.schemas[side.index()]);
-        self.spill.writer_with(&self.operator, shape, schema, &self.reservation, buffer, self.waker.clone())
+        self.spill.writer_with(&self.operator, shape, schema, &self.reservation, vec![buffer], self.waker.clone())
     }
 
     /// A reader of a whole run. Blocks of very long rows are not read ahead: two buffers of them could be all there is.

@@ -3,7 +3,7 @@
 //! One spare segment is held from the start, so that going to disk never needs memory that is not there.
 
 use fluvial_memory::{
-    Extent, PageCursor, Reservation, Result, RowPages, RowShape, Run, RunReader, RunWriter, SpillManager, Step, Waker,
+    Extent, RowCursor, Reservation, Result, RowPages, RowShape, Run, RunReader, RunWriter, SpillManager, Step, Waker,
 };
 
 /// What a spool writes its file with.
@@ -60,7 +60,7 @@ impl Spool {
         let SpoolContext { reservation, spill, waker, operator, schema, shape } = &self.context;
         if self.writer.is_none() {
             let writer = match self.spare.take() {
-                Some(buffer) => spill.writer_with(operator, *shape, schema, reservation, buffer, waker.clone())?,
+                Some(buffer) => spill.writer_with(operator, *shape, schema, reservation, vec![buffer], waker.clone())?,
                 None => spill.writer(operator, *shape, schema, reservation, waker.clone())?,
             };
             self.writer = Some(writer);
@@ -94,13 +94,13 @@ impl Spooled {
 
     pub(crate) fn reader(&self, reservation: &Reservation, waker: Option<Waker>) -> Result<SpoolReader> {
         let file = self.run.as_ref().map(|run| run.reader(0..run.blocks().len(), reservation, waker)).transpose()?;
-        Ok(SpoolReader { cursor: PageCursor::default(), file })
+        Ok(SpoolReader { cursor: RowCursor::default(), file })
     }
 }
 
 /// A position in the rows of a [`Spooled`].
 pub(crate) struct SpoolReader {
-    cursor: PageCursor,
+    cursor: RowCursor,
     file: Option<RunReader>,
 }
 
@@ -114,7 +114,7 @@ pub(crate) enum SpoolStep<'a> {
 impl SpoolReader {
     /// The next row of `rows`, which must be those that gave this reader.
     pub(crate) fn next<'a>(&'a mut self, rows: &'a Spooled) -> Result<SpoolStep<'a>> {
-        if let Some((_, row)) = rows.pages.step(&mut self.cursor) {
+        if let Some((_, row)) = rows.pages.advance(&mut self.cursor) {
             return Ok(SpoolStep::Row(row));
         }
         let Some(file) = &mut self.file else { return Ok(SpoolStep::End) };

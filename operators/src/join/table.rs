@@ -3,7 +3,7 @@
 use super::directory::{self, Directory, Entry};
 use super::env::{Merge, Stored};
 use super::lists::{Chain, Lists};
-use fluvial_memory::{Address, PageCursor, Reservation, RowPages, hash};
+use fluvial_memory::{Address, RowCursor, Reservation, RowPages, hash};
 
 /// Rows whose directory slots are fetched ahead of their insertion.
 const AHEAD: usize = 64;
@@ -75,12 +75,12 @@ impl Table {
     }
 
     fn insert_all(&mut self, merge: Merge) -> Option<()> {
-        let mut cursor = PageCursor::default();
+        let mut cursor = RowCursor::default();
         let mut ahead = [(0u64, Address(0)); AHEAD];
         loop {
             let mut count = 0;
             while count < AHEAD
-                && let Some((address, row)) = self.pages.step(&mut cursor)
+                && let Some((address, row)) = self.pages.advance(&mut cursor)
             {
                 let mixed = hash::remix(hash::hash_bytes(self.stored.key(row)), self.level);
                 ahead[count] = (mixed, address);
