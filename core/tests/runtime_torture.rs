@@ -16,7 +16,7 @@ use torture::graph::{Case, case};
 
 const TICK: Duration = Duration::from_millis(1);
 /// Nothing here takes this long, however slow the machine.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_secs(15);
 
 fn seeds(default: u64) -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
