@@ -1,7 +1,7 @@
 //! The environment: where a program's jobs are built and run.
 
-use crate::graph::{Graph, GraphDescription, Node, NodeId, NodeMetrics, OperatorStats};
-use crate::report::{JobReport, peak_resident};
+use crate::graph::{Graph, GraphDescription, Node, NodeId, OperatorStats};
+use crate::report::{JobReport, Monitor, peak_resident};
 use crate::runtime::{Mesh, RunConfig};
 use crate::{Config, Result};
 use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
@@ -31,8 +31,8 @@ struct EnvShared {
     /// Sinks that no `execute` has run yet.
     pending: Mutex<Vec<NodeId>>,
     session: OnceLock<Session>,
-    /// What the nodes of the running job count.
-    metrics: Mutex<Vec<Arc<NodeMetrics>>>,
+    monitor: Monitor,
+    last_report: Mutex<Option<JobReport>>,
     /// Held while the session starts and while a job runs: jobs of one environment run one after another.
     running: Mutex<()>,
 }
@@ -72,7 +72,8 @@ impl Env {
             graph: Mutex::default(),
             pending: Mutex::default(),
             session: OnceLock::new(),
-            metrics: Mutex::default(),
+            monitor: Monitor::default(),
+            last_report: Mutex::default(),
             running: Mutex::new(()),
         };
         Self { shared: Arc::new(shared) }
@@ -97,6 +98,16 @@ impl Env {
         self.graph().upstream_of(&lock(&self.shared.pending)).describe()
     }
 
+    /// What the last job that ended well did.
+    pub fn last_report(&self) -> Option<JobReport> {
+        lock(&self.shared.last_report).clone()
+    }
+
+    /// A view of the running job for another thread.
+    pub fn monitor(&self) -> Monitor {
+        self.shared.monitor.clone()
+    }
+
     pub(crate) fn describe(&self, root: NodeId) -> GraphDescription {
         self.graph().upstream_of(&[root]).describe()
     }
@@ -107,7 +118,7 @@ impl Env {
         let _running = lock(&self.shared.running);
         let session = self.session()?;
         let lowered = graph.lower(name, &session.spill);
-        *lock(&self.shared.metrics) = lowered.metrics.clone();
+        self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
         let run = session.mesh.run(&lowered.plan)?;
         let after = session.spill.stats();
@@ -122,7 +133,7 @@ impl Env {
             merge_passes: metrics.merge_passes.load(Relaxed),
             memory_peak: usage.iter().filter(|u| u.operator == node.name).map(|u| u.peak as u64).max().unwrap_or(0),
         });
-        Ok(JobReport {
+        let report = JobReport {
             job: name.to_owned(),
             seconds: run.elapsed.as_secs_f64(),
             memory: session.memory.budget() as u64,
@@ -131,7 +142,9 @@ impl Env {
             spilled_bytes: after.bytes_written - before.bytes_written,
             spill_files: after.files - before.files,
             operators: operators.collect(),
-        })
+        };
+        *lock(&self.shared.last_report) = Some(report.clone());
+        Ok(report)
     }
 
     /// The running session; started by the first job. `running` is held.

@@ -1,6 +1,7 @@
 //! Fluvial's engine: streams and tables, the job graph, and the runtime that runs it.
 
 mod batch;
+mod blocking;
 mod chain;
 mod codec_standin;
 mod config;
@@ -24,9 +25,9 @@ pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
 pub use launch::{Children, launch};
 pub use operator::{Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
-pub use report::{JobReport, peak_resident};
-pub use stream::{Data, DataStream, Emitter, KeyFn, KeyRef, KeySelector, KeyedStream};
+pub use report::{JobProgress, JobReport, Monitor, peak_resident};
+pub use stream::{Aggregator, Data, DataStream, Emitter, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream};
 pub use table::{
-    AggregateSpec, Function, Projection, SortKey, Table, parse_aggregates, parse_columns, parse_join_on, parse_projection,
+    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Table, parse_aggregates, parse_columns, parse_join_on, parse_projection,
     parse_sort_keys,
 };

@@ -136,6 +136,11 @@ impl RowBatch {
         self.close_row();
     }
 
+    /// Appends rows of these keys and no payload.
+    pub fn push_keys<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) {
+        keys.for_each(|key| self.push(key, &[]));
+    }
+
     /// Appends a whole row, as [`RowBatch::row`] gives it.
     #[inline]
     pub fn push_row(&mut self, row: &[u8]) {
@@ -155,6 +160,16 @@ impl RowBatch {
     /// # Errors
     /// What `write` returns; the batch is then as before.
     pub fn push_keyed(&mut self, key: &[u8], hash: u64, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        self.push_unhashed(key, write)?;
+        self.hashes.push(hash);
+        Ok(())
+    }
+
+    /// Like [`RowBatch::push_keyed`], for batches whose hashes nobody needs.
+    ///
+    /// # Errors
+    /// What `write` returns; the batch is then as before.
+    pub fn push_unhashed(&mut self, key: &[u8], write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         let variable = self.shape.key == KeyWidth::Variable;
         self.push_with(|out| {
             if variable {
@@ -162,9 +177,7 @@ impl RowBatch {
             }
             out.extend_from_slice(key);
             write(out)
-        })?;
-        self.hashes.push(hash);
-        Ok(())
+        })
     }
 
     /// Appends a row that `write` appends to the buffer: the key (after its length, where keys vary) and the payload.

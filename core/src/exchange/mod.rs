@@ -4,7 +4,9 @@
 //! buffer per target, hashed once, and are never deserialized before the user's next function sees them.
 
 mod rows;
+mod table;
 mod typed;
 
 pub(crate) use rows::{RowsByHash, TargetRows};
-pub(crate) use typed::{TypedByHash, TypedToRows};
+pub(crate) use table::TableToRows;
+pub(crate) use typed::{TypedByHash, TypedToRows, row_shape};

@@ -25,6 +25,8 @@ impl Deref for TaskContext {
 pub(crate) struct NodeMetrics {
     /// Records read from outside.
     pub(crate) rows_read: AtomicU64,
+    /// Bytes of the files of which all was read.
+    pub(crate) bytes_read: AtomicU64,
     /// Parts of the input that were read.
     pub(crate) parts_read: AtomicU64,
     pub(crate) parts: AtomicU64,

@@ -2,6 +2,7 @@
 
 use super::parquet::{ParquetInput, ParquetScan};
 use super::predicate::ColumnPredicate;
+use super::text::{TextInput, TextScan};
 use super::{Format, file_error};
 use crate::{Error, Result};
 use arrow_array::RecordBatch;
@@ -23,6 +24,7 @@ pub struct TableInput {
 
 enum Kind {
     Parquet(ParquetInput),
+    Text(TextInput),
 }
 
 /// Which columns and rows a scan yields, and how.
@@ -45,6 +47,7 @@ pub struct Scan {
 
 enum ScanKind {
     Parquet(ParquetScan),
+    Text(TextScan),
 }
 
 /// A part of an input that is read on its own.
@@ -92,7 +95,7 @@ impl TableInput {
         let files: Arc<[PathBuf]> = files.into();
         let kind = match format {
             Format::Parquet => Kind::Parquet(ParquetInput::open(files.clone())?),
-            other => return Err(Error::Plan(format!("reading {} is not supported", other.name()))),
+            Format::Csv(_) | Format::JsonLines(_) | Format::Text(_) => Kind::Text(TextInput::open(files.clone(), format)?),
         };
         Ok(Self { files, bytes, kind })
     }
@@ -101,6 +104,7 @@ impl TableInput {
     pub fn schema(&self) -> &SchemaRef {
         match &self.kind {
             Kind::Parquet(input) => input.schema(),
+            Kind::Text(input) => input.schema(),
         }
     }
 
@@ -113,6 +117,7 @@ impl TableInput {
     pub fn rows(&self) -> Option<u64> {
         match &self.kind {
             Kind::Parquet(input) => Some(input.rows()),
+            Kind::Text(_) => None,
         }
     }
 
@@ -144,6 +149,10 @@ impl TableInput {
                 let (scan, splits) = input.plan(projection, schema.clone(), predicates, batch_rows)?;
                 Scan { schema, splits, kind: ScanKind::Parquet(scan) }
             }
+            Kind::Text(input) => {
+                let (scan, splits) = input.plan(projection, schema.clone(), predicates, batch_rows)?;
+                Scan { schema, splits, kind: ScanKind::Text(scan) }
+            }
         })
     }
 }
@@ -166,6 +175,7 @@ impl Scan {
     pub fn open(&self, split: &Split, charge: &Reservation) -> Result<Box<dyn BatchReader>> {
         let reader: Box<dyn BatchReader> = match &self.kind {
             ScanKind::Parquet(scan) => scan.open(split, charge)?,
+            ScanKind::Text(scan) => scan.open(split, charge)?,
         };
         Ok(match split.skip {
             0 => reader,

@@ -125,7 +125,7 @@ impl Sender {
         target: usize,
         batch: Batch,
     ) -> Result<()> {
-        if batch.is_empty() {
+        if batch.is_empty() && batch.position.is_none() {
             return Ok(());
         }
         let gate = self.gates.get(target);

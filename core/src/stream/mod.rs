@@ -4,12 +4,17 @@
 //! closures given to them run on the workers. Operations that group, sort or join first serialize their records by a
 //! [`Codec`](fluvial_memory::Codec) next to their normalized key; a record-at-a-time step never does.
 
+mod aggregate;
 mod collect;
+mod join;
 mod keyed;
 mod source;
 mod steps;
 
+pub(crate) use aggregate::Accumulate;
+pub use aggregate::Aggregator;
 pub(crate) use collect::collect_batches;
+pub use join::KeyedJoin;
 pub use keyed::{KeyFn, KeyRef, KeySelector, KeyedStream};
 pub use steps::Emitter;
 pub(crate) use steps::Union;

@@ -4,12 +4,17 @@
 //! arrow's kernels. Blocking operations serialize batches to rows of `[normalized key][payload]` where they cross
 //! workers, and give batches again.
 
+mod group;
+mod join;
 mod scan;
+mod sort;
 mod source;
 mod spec;
 mod write;
 mod write_text;
 
+pub use group::Grouped;
+pub use join::{Join, JoinStrategy, JoinType};
 pub use source::Batches;
 pub(crate) use source::{Parts, source_node};
 pub use spec::{

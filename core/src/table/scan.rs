@@ -96,6 +96,10 @@ impl Parts for Splits {
         self.splits.len()
     }
 
+    fn bytes(&self, part: usize) -> u64 {
+        self.splits[part].bytes
+    }
+
     fn open(&self, part: usize, memory: &Reservation) -> Result<Batches> {
         let mut reader = self.scan.open(&self.splits[part], memory)?;
         Ok(Box::new(std::iter::from_fn(move || reader.next().transpose())))

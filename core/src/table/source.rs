@@ -17,6 +17,11 @@ pub(crate) trait Parts: Send + Sync + 'static {
     fn count(&self) -> usize;
     /// Opens a part. Buffers are charged to `memory`.
     fn open(&self, part: usize, memory: &Reservation) -> Result<Batches>;
+    /// Bytes of the file that a part is, where it comes from a file.
+    fn bytes(&self, part: usize) -> u64 {
+        let _ = part;
+        0
+    }
     /// Segments that a worker needs to read any part.
     fn minimum_memory(&self) -> usize {
         0
@@ -142,6 +147,7 @@ impl PartsSource {
             position.last = true;
             self.current = None;
             self.metrics.parts_read.fetch_add(1, Relaxed);
+            self.metrics.bytes_read.fetch_add(self.parts.bytes(position.range as usize), Relaxed);
         }
         Ok(Some((batch, position)))
     }

@@ -1,9 +1,10 @@
+use super::write_text::WriteText;
 use super::{Table, table_batch};
 use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
 use crate::io::{Format, ParquetFile, RowGroupEncoder, WriteOptions, Written};
 use crate::{Batch, Error, Operator, Output, Position, Progress, Result};
 use arrow_schema::SchemaRef;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 impl Table {
@@ -31,8 +32,8 @@ impl Table {
                 Arc::new(move |context| Ok(Box::new(WriteParquet::open(&path, &schema, &options, context)?)))
             }
             other => {
-                let (schema, path) = (self.schema.clone(), path.clone());
-                Arc::new(move |context| Ok(Box::new(super::write_text::WriteText::open(&path, &other, &schema, context)?)))
+                let (schema, options, path) = (self.schema.clone(), options.clone(), path.clone());
+                Arc::new(move |context| Ok(Box::new(WriteText::open(&path, &other, &schema, &options, context)?)))
             }
         };
         let mut node = self.after("write", path.display().to_string(), Body::Operator(make));
@@ -115,10 +116,18 @@ impl Operator for WriteParquet {
 
     fn finish(&mut self, _out: &mut dyn Output) -> Result<Progress> {
         self.close()?;
+        Ok(Progress::Done)
+    }
+
+    fn commits(&self) -> bool {
+        true
+    }
+
+    fn checkpoint_complete(&mut self, _epoch: u64) -> Result<()> {
         if self.countdown.arrive() && self.writes {
             let Written { rows, bytes, path } = self.file.finish()?;
             tracing::info!(rows, bytes, path = %path.display(), "written");
         }
-        Ok(Progress::Done)
+        Ok(())
     }
 }

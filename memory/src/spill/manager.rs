@@ -142,26 +142,31 @@ impl SpillManager {
                 }
             }
         };
-        self.writer_with(operator, shape, schema, reservation, buffer, waker)
+        self.writer_with(operator, shape, schema, reservation, vec![buffer], waker)
     }
 
-    /// As [`SpillManager::writer`], with a buffer that the caller already holds; its length is the block's.
+    /// As [`SpillManager::writer`], with buffers that the caller already holds, all of one length, which is the block's.
+    /// [`RunWriter::finish_with_buffers`] gives them back. Two or three let the worker fill one while others are written
+    /// when the pool has nothing left.
     ///
     /// # Errors
     /// [`Error::Spill`] if the file cannot be created.
+    ///
+    /// # Panics
+    /// If there is no buffer.
     pub fn writer_with(
         &self,
         operator: &str,
         shape: RowShape,
         schema: &str,
         reservation: &Reservation,
-        buffer: Extent,
+        buffers: Vec<Extent>,
         waker: Option<Waker>,
     ) -> Result<RunWriter> {
         let file = SpillFile::create(self.shared.folder.next(operator), &self.shared.open)?;
         self.shared.files.fetch_add(1, Relaxed);
         file.append(&SpillHeader { operator: operator.to_owned(), schema: schema.to_owned(), shape }.encode())?;
-        Ok(RunWriter::new(self.shared.clone(), file, shape, reservation, buffer, waker))
+        Ok(RunWriter::new(self.shared.clone(), file, shape, reservation, buffers, waker))
     }
 
     /// Segments of a block buffer under this reservation's budget: [`SpillConfig::block_bytes`], at most 1/256 of the

@@ -192,7 +192,7 @@ fn a_full_disk_is_one_clear_error() {
     let full = std::fs::File::options().read(true).write(true).open("/dev/full").unwrap();
     let file = file::SpillFile::adopt(full, "/dev/full".into(), &open);
     let buffer = reservation.alloc().unwrap();
-    let mut writer = writer::RunWriter::new(spill.shared().clone(), file, RowShape::VARIABLE, &reservation, buffer, None);
+    let mut writer = writer::RunWriter::new(spill.shared().clone(), file, RowShape::VARIABLE, &reservation, vec![buffer], None);
     let error = std::iter::repeat_with(|| writer.push(&[7; 1000])).find_map(Result::err).unwrap();
     let text = error.to_string();
     assert!(text.contains("/dev/full") && text.contains("write failed") && text.contains("No space left"), "{text}");

@@ -6,7 +6,7 @@ mod plan;
 mod reader;
 mod writer;
 
-pub(super) use input::ParquetInput;
+pub(super) use input::{ParquetInput, in_parallel};
 pub(super) use reader::ParquetScan;
 pub(super) use writer::ParquetTable;
 pub use writer::{EncodedRowGroup, ParquetFile, RowGroupEncoder};

@@ -6,15 +6,18 @@ use super::{KeyEncoder, Part};
 use crate::hash::hash_bytes;
 use crate::keys::{FixedKey, ends_early, unescape};
 use crate::{Error, Result};
-use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
+use arrow_array::builder::make_view;
 use arrow_array::types::{
-    ArrowDictionaryKeyType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowDictionaryKeyType, BinaryViewType, ByteArrayType, ByteViewType, GenericBinaryType, GenericStringType, Int8Type,
+    Int16Type, Int32Type, Int64Type, StringViewType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, UInt32Array, make_array};
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, GenericByteArray, GenericByteViewArray, PrimitiveArray, UInt32Array, make_array,
+};
 use arrow_buffer::{
     ArrowNativeType, BooleanBuffer, Buffer, IntervalDayTime, IntervalMonthDayNano, NullBuffer, OffsetBuffer, ScalarBuffer, i256,
 };
-use arrow_data::ArrayData;
+use arrow_data::{ArrayData, MAX_INLINE_VIEW_LEN};
 use arrow_schema::DataType;
 use half::f16;
 use std::sync::Arc;
@@ -63,6 +66,7 @@ impl Reader<'_> {
         let data_type = &self.part.column.data_type;
         let value_type = match data_type {
             DataType::Dictionary(_, values) => values,
+            DataType::RunEndEncoded(_, values) => values.data_type(),
             other => other,
         };
         let len = self.keys.len();
@@ -76,14 +80,11 @@ impl Reader<'_> {
             Kind::Fixed(width) => self.fixed_bytes(width, value_type, nulls)?,
             Kind::Bytes => {
                 let (offsets, bytes) = self.bytes(nulls.as_ref())?;
-                Gather::bytes(value_type, offsets, bytes, nulls)?
+                Gather::bytes(value_type, len, nulls, |row| &bytes[offsets[row]..offsets[row + 1]])?
             }
             kind => with_fixed!(kind, K => self.fixed::<{ <K as FixedKey>::WIDTH }, K>(value_type, nulls)?, unreachable!()),
         };
-        match data_type {
-            DataType::Dictionary(key, _) => Gather::dictionary(key, values, &self.part.column.name),
-            _ => Ok(values),
-        }
+        Gather::repeated(data_type, values, &self.part.column.name)
     }
 
     fn nulls(&mut self) -> Result<Option<NullBuffer>> {
@@ -191,61 +192,57 @@ impl Gather {
         data.map(make_array).map_err(|error| fail(data_type, error))
     }
 
-    /// An array of strings or byte strings, large or not or views. Checks UTF-8.
-    pub fn bytes(data_type: &DataType, offsets: Vec<usize>, bytes: Vec<u8>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        use arrow_array::{BinaryArray, LargeBinaryArray, LargeStringArray, StringArray};
-        let large = |offsets: &[usize]| {
-            let offsets: Vec<i64> = offsets.iter().map(|&offset| offset as i64).collect();
-            OffsetBuffer::new(ScalarBuffer::from(offsets))
-        };
-        let small = |offsets: &[usize]| {
-            if bytes.len() > i32::MAX as usize {
-                let what = format!("expected at most {} bytes in a column of a batch, found {}", i32::MAX, bytes.len());
-                return Err(Error::Codec { type_name: data_type.to_string(), what });
-            }
-            let offsets: Vec<i32> = offsets.iter().map(|&offset| offset as i32).collect();
-            Ok(OffsetBuffer::new(ScalarBuffer::from(offsets)))
-        };
-        let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|error| fail(data_type, error));
+    /// An array of strings or byte strings, large or not or views, of what `value` says of each row. Checks UTF-8.
+    pub fn bytes<'a>(
+        data_type: &DataType,
+        len: usize,
+        nulls: Option<NullBuffer>,
+        value: impl Fn(usize) -> &'a [u8],
+    ) -> Result<ArrayRef> {
         Ok(match data_type {
-            DataType::Utf8 => {
-                let array = StringArray::try_new(small(&offsets)?, Buffer::from_vec(bytes), nulls);
-                Arc::new(array.map_err(|error| fail(data_type, error))?)
-            }
-            DataType::Binary => {
-                let array = BinaryArray::try_new(small(&offsets)?, Buffer::from_vec(bytes), nulls);
-                Arc::new(array.map_err(|error| fail(data_type, error))?)
-            }
-            DataType::LargeUtf8 => {
-                let array = LargeStringArray::try_new(large(&offsets), Buffer::from_vec(bytes), nulls);
-                Arc::new(array.map_err(|error| fail(data_type, error))?)
-            }
-            DataType::LargeBinary => {
-                let array = LargeBinaryArray::try_new(large(&offsets), Buffer::from_vec(bytes), nulls);
-                Arc::new(array.map_err(|error| fail(data_type, error))?)
-            }
-            DataType::Utf8View => {
-                let mut builder = StringViewBuilder::with_capacity(offsets.len());
-                for (i, range) in offsets.windows(2).enumerate() {
-                    match nulls.as_ref().is_some_and(|nulls| nulls.is_null(i)) {
-                        true => builder.append_null(),
-                        false => builder.append_value(utf8(&bytes[range[0]..range[1]])?),
-                    }
-                }
-                Arc::new(builder.finish())
-            }
-            DataType::BinaryView => {
-                let mut builder = BinaryViewBuilder::with_capacity(offsets.len());
-                for (i, range) in offsets.windows(2).enumerate() {
-                    match nulls.as_ref().is_some_and(|nulls| nulls.is_null(i)) {
-                        true => builder.append_null(),
-                        false => builder.append_value(&bytes[range[0]..range[1]]),
-                    }
-                }
-                Arc::new(builder.finish())
-            }
+            DataType::Utf8 => Arc::new(byte_array::<GenericStringType<i32>>(len, nulls, value)?),
+            DataType::LargeUtf8 => Arc::new(byte_array::<GenericStringType<i64>>(len, nulls, value)?),
+            DataType::Binary => Arc::new(byte_array::<GenericBinaryType<i32>>(len, nulls, value)?),
+            DataType::LargeBinary => Arc::new(byte_array::<GenericBinaryType<i64>>(len, nulls, value)?),
+            DataType::Utf8View => Arc::new(view_array::<StringViewType>(len, nulls, value)?),
+            DataType::BinaryView => Arc::new(view_array::<BinaryViewType>(len, nulls, value)?),
             other => return Err(Error::Unsupported(format!("{other} is no type of strings or bytes"))),
         })
+    }
+
+    /// The array itself, or as the dictionary or the runs that `data_type` asks for.
+    pub fn repeated(data_type: &DataType, values: ArrayRef, column: &str) -> Result<ArrayRef> {
+        match data_type {
+            DataType::Dictionary(key, _) => Self::dictionary(key, values, column),
+            DataType::RunEndEncoded(ends, _) => Self::runs(data_type, ends.data_type(), values, column),
+            _ => Ok(values),
+        }
+    }
+
+    fn runs(data_type: &DataType, ends_type: &DataType, values: ArrayRef, column: &str) -> Result<ArrayRef> {
+        let (numbers, _) = distinct(&values)?;
+        let len = values.len();
+        let lasts: Vec<u32> =
+            (0..len).filter(|&row| row + 1 == len || numbers[row] != numbers[row + 1]).map(|row| row as u32).collect();
+        let too_many = || Error::Codec {
+            type_name: format!("run-end column {column}"),
+            what: format!("expected at most as many rows in a batch as {ends_type} can number, found {len}"),
+        };
+        let ends = match ends_type {
+            DataType::Int16 => {
+                i16::try_from(len).map_err(|_| too_many())?;
+                Buffer::from_vec(lasts.iter().map(|&last| (last + 1) as i16).collect())
+            }
+            DataType::Int32 => {
+                i32::try_from(len).map_err(|_| too_many())?;
+                Buffer::from_vec(lasts.iter().map(|&last| (last + 1) as i32).collect())
+            }
+            _ => Buffer::from_vec(lasts.iter().map(|&last| i64::from(last) + 1).collect()),
+        };
+        let ends = Self::fixed(ends_type, lasts.len(), ends, None)?;
+        let values = take(&values, lasts)?;
+        let data = ArrayData::builder(data_type.clone()).len(len).child_data(vec![ends.to_data(), values.to_data()]).build();
+        data.map(make_array).map_err(|error| fail(data_type, error))
     }
 
     /// A dictionary of the distinct values of an array.
@@ -255,8 +252,7 @@ impl Gather {
     pub fn dictionary(key: &DataType, values: ArrayRef, column: &str) -> Result<ArrayRef> {
         let (keys, firsts) = distinct(&values)?;
         let values = match firsts {
-            Some(firsts) => arrow_select::take::take(&values, &UInt32Array::from(firsts), None)
-                .map_err(|error| fail(values.data_type(), error))?,
+            Some(firsts) => take(&values, firsts)?,
             None => values,
         };
         match key {
@@ -271,6 +267,54 @@ impl Gather {
             other => Err(Error::Unsupported(format!("column `{column}`: dictionary keys of type {other}"))),
         }
     }
+}
+
+fn take(values: &ArrayRef, rows: Vec<u32>) -> Result<ArrayRef> {
+    arrow_select::take::take(values, &UInt32Array::from(rows), None).map_err(|error| fail(values.data_type(), error))
+}
+
+fn byte_array<'a, T: ByteArrayType>(
+    len: usize,
+    nulls: Option<NullBuffer>,
+    value: impl Fn(usize) -> &'a [u8],
+) -> Result<GenericByteArray<T>> {
+    let total: usize = (0..len).map(|row| value(row).len()).sum();
+    if T::Offset::from_usize(total).is_none() {
+        let what = format!("expected at most {} bytes in a column of a batch, found {total}", i32::MAX);
+        return Err(Error::Codec { type_name: T::DATA_TYPE.to_string(), what });
+    }
+    let mut bytes = Vec::with_capacity(total);
+    let mut offsets = Vec::with_capacity(len + 1);
+    offsets.push(T::Offset::default());
+    for row in 0..len {
+        bytes.extend_from_slice(value(row));
+        offsets.push(T::Offset::usize_as(bytes.len()));
+    }
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    GenericByteArray::try_new(offsets, Buffer::from_vec(bytes), nulls).map_err(|error| fail(&T::DATA_TYPE, error))
+}
+
+fn view_array<'a, T: ByteViewType>(
+    len: usize,
+    nulls: Option<NullBuffer>,
+    value: impl Fn(usize) -> &'a [u8],
+) -> Result<GenericByteViewArray<T>> {
+    // Offsets in views are 32 bits; a batch that needs more gets a further block.
+    let mut blocks = Vec::new();
+    let mut block: Vec<u8> = Vec::new();
+    let mut views = Vec::with_capacity(len);
+    for row in 0..len {
+        let bytes = value(row);
+        if block.len() + bytes.len() > i32::MAX as usize {
+            blocks.push(Buffer::from_vec(std::mem::take(&mut block)));
+        }
+        views.push(make_view(bytes, blocks.len() as u32, block.len() as u32));
+        if bytes.len() > MAX_INLINE_VIEW_LEN as usize {
+            block.extend_from_slice(bytes);
+        }
+    }
+    blocks.push(Buffer::from_vec(block));
+    GenericByteViewArray::try_new(ScalarBuffer::from(views), blocks, nulls).map_err(|error| fail(&T::DATA_TYPE, error))
 }
 
 fn dictionary<K: ArrowDictionaryKeyType>(keys: Vec<Option<u32>>, values: ArrayRef, column: &str) -> Result<ArrayRef> {
