@@ -167,6 +167,9 @@ impl StreamingHead {
             self.instance.advance(0, watermark)?;
         }
         let epoch = times.iter().map(|t| t.epoch).chain(self.stash.keys().copied()).min();
+        // Once its forward input has ended the head is the source of what is left: heads of different workers, which may
+        // have seen different barriers, come together again.
+        let epoch = epoch.or_else(|| self.ready.is_empty().then(|| self.instance.job.requested()));
         while epoch.is_some_and(|epoch| epoch > self.instance.epoch) && self.ready.is_empty() {
             let mut snapshot = Snapshot::default();
             let kept = if self.instance.checkpointed() { self.queue.len() } else { 0 };
