@@ -143,6 +143,38 @@ impl RowBatch {
         self.close_row();
     }
 
+    /// Appends a whole row whose key has this hash. Use it for all rows of a batch or for none.
+    #[inline]
+    pub fn push_hashed(&mut self, row: &[u8], hash: u64) {
+        self.push_row(row);
+        self.hashes.push(hash);
+    }
+
+    /// Appends a row of this key, its hash, and the payload that `write` appends to the buffer.
+    ///
+    /// # Errors
+    /// What `write` returns; the batch is then as before.
+    pub fn push_keyed(&mut self, key: &[u8], hash: u64, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        self.push_unhashed(key, write)?;
+        self.hashes.push(hash);
+        Ok(())
+    }
+
+    /// Like [`RowBatch::push_keyed`], for batches whose hashes nobody needs.
+    ///
+    /// # Errors
+    /// What `write` returns; the batch is then as before.
+    pub fn push_unhashed(&mut self, key: &[u8], write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        let variable = self.shape.key == KeyWidth::Variable;
+        self.push_with(|out| {
+            if variable {
+                out.extend_from_slice(&(key.len() as u32).to_le_bytes());
+            }
+            out.extend_from_slice(key);
+            write(out)
+        })
+    }
+
     /// Appends a row that `write` appends to the buffer: the key (after its length, where keys vary) and the payload.
     ///
     /// # Errors

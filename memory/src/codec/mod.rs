@@ -1,0 +1,6 @@
+//! Codecs: records to row bytes and back.
+
+pub mod arrow;
+
+#[cfg(test)]
+pub(crate) mod testing;
