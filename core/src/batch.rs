@@ -58,6 +58,10 @@ pub enum Records {
 pub trait TypedRecords: Any + Send {
     /// Number of records.
     fn len(&self) -> usize;
+    /// Bytes of the records, without what they point to.
+    fn byte_len(&self) -> usize;
+    /// The same records once more, for a second edge or worker.
+    fn duplicate(&self) -> Box<dyn TypedRecords>;
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -68,9 +72,15 @@ pub trait TypedRecords: Any + Send {
     fn as_any(&self) -> &dyn Any;
 }
 
-impl<T: Send + 'static> TypedRecords for Vec<T> {
+impl<T: Clone + Send + 'static> TypedRecords for Vec<T> {
     fn len(&self) -> usize {
         self.len()
+    }
+    fn byte_len(&self) -> usize {
+        std::mem::size_of_val(self.as_slice())
+    }
+    fn duplicate(&self) -> Box<dyn TypedRecords> {
+        Box::new(self.clone())
     }
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
@@ -82,7 +92,7 @@ impl<T: Send + 'static> TypedRecords for Vec<T> {
 
 impl Batch {
     /// A batch of values without event times or changes.
-    pub fn typed<T: Send + 'static>(records: Vec<T>) -> Self {
+    pub fn typed<T: Clone + Send + 'static>(records: Vec<T>) -> Self {
         Self::new(Records::Typed(Box::new(records)))
     }
 
@@ -112,6 +122,30 @@ impl Batch {
     /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of the records as they lie in memory, roughly: what typed records point to does not count, and columns count
+    /// by the rows of this batch, not by the buffers that they share.
+    pub fn byte_len(&self) -> usize {
+        match &self.records {
+            Records::Typed(records) => records.byte_len(),
+            Records::Rows(rows) => rows.byte_len(),
+            Records::Table(batch) => {
+                let slice =
+                    |c: &arrow_array::ArrayRef| c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size());
+                batch.columns().iter().map(slice).sum()
+            }
+        }
+    }
+
+    /// The same batch once more, for a second edge or worker. Columns are shared, values cloned.
+    pub fn duplicate(&self) -> Self {
+        let records = match &self.records {
+            Records::Typed(records) => Records::Typed(records.duplicate()),
+            Records::Table(batch) => Records::Table(batch.clone()),
+            Records::Rows(rows) => Records::Rows(rows.clone()),
+        };
+        Self { records, event_times: self.event_times.clone(), changes: self.changes.clone(), position: self.position }
     }
 
     /// The values, if they are of type `T`.

@@ -82,6 +82,22 @@ pub trait Operator {
         Ok(())
     }
 
+    /// Whether the operator has something to commit when the job ends. Then it stays after it has finished, and
+    /// `checkpoint_complete` (or `abort`) is called once all operators of all processes have; others are dropped at once.
+    fn commits(&self) -> bool {
+        false
+    }
+
+    /// Of a timestamp assigner: only records later than this follow from this instance.
+    fn watermark(&self) -> i64 {
+        i64::MIN
+    }
+
+    /// Of a timestamp assigner: whether it should not hold back event time, because it sees no records at present.
+    fn idle(&self) -> bool {
+        false
+    }
+
     /// The job has failed or was cancelled: release everything, leave nothing half-written.
     fn abort(&mut self) {}
 }
@@ -145,6 +161,11 @@ pub trait Output {
     /// Whether the port's edges would rather not be sent more now: no permits are left. An operator that multiplies
     /// data looks at it between batches and returns [`Progress::More`].
     fn congested(&self, port: usize) -> bool;
+
+    /// The superstep that the operator works on, inside a bulk or delta loop.
+    fn superstep(&self) -> u64 {
+        0
+    }
 
     /// Asks for [`Operator::on_timer`] at a processing time, milliseconds UTC.
     fn set_timer(&mut self, at: i64);

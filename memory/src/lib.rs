@@ -12,9 +12,11 @@ mod error;
 pub mod hash;
 pub mod keys;
 mod manager;
+mod pages;
 mod progress;
 mod reservation;
 mod rows;
+mod spill;
 
 pub use arena::Address;
 pub use codec::arrow::RowCodec;
@@ -24,9 +26,11 @@ pub use fluvial_memory_derive::NormalizedKey;
 pub use keys::columns::{KeyColumn, KeyEncoder, Keys};
 pub use keys::{Descending, NormalizedKey, NullsFirst};
 pub use manager::{MemoryManager, Usage};
+pub use pages::{RowCursor, RowPages};
 pub use progress::{Progress, Waker};
 pub use reservation::{Extent, HeapCharge, Reservation};
 pub use rows::{KeyWidth, RowBatch, RowShape};
+pub use spill::{Block, Compression, Run, RunReader, RunWriter, SpillConfig, SpillHeader, SpillManager, SpillStats, Step};
 
 /// Bytes in a segment: the grain of allocation, eviction and credit.
 pub const SEGMENT_SIZE: usize = 32 * 1024;

@@ -1,0 +1,212 @@
+//! Outputs: a file comes into being complete or not at all.
+
+use super::parquet::ParquetTable;
+use super::text::{CsvTable, JsonTable, TextTable};
+use super::{Format, file_error};
+use crate::{Error, Result};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use fluvial_memory::Reservation;
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use tempfile::NamedTempFile;
+
+/// How files are written.
+#[derive(Clone, Debug)]
+pub struct WriteOptions {
+    /// Parquet: compression of pages.
+    pub compression: Compression,
+    /// Parquet: encoded bytes after which a row group is closed. What is being encoded is in memory, once a worker.
+    pub row_group_bytes: usize,
+    /// Wait until the file is on the disk before it gets its name, so that it survives a crash of the machine.
+    pub sync: bool,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { compression: Compression::Snappy, row_group_bytes: 8 << 20, sync: false }
+    }
+}
+
+/// Compression of Parquet pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// None.
+    None,
+    /// Snappy: fast, the usual choice.
+    Snappy,
+    /// LZ4 in its raw form: about as Snappy.
+    Lz4,
+    /// Zstandard with a level from 1 to 22: smaller, slower.
+    Zstd(i32),
+    /// Gzip with a level from 0 to 9.
+    Gzip(u32),
+    /// Brotli with a level from 0 to 11.
+    Brotli(u32),
+}
+
+impl FromStr for Compression {
+    type Err = Error;
+
+    /// A name, with a level after a colon where there are levels.
+    ///
+    /// ```
+    /// use fluvial_core::io::Compression;
+    /// assert_eq!("snappy".parse::<Compression>()?, Compression::Snappy);
+    /// assert_eq!("zstd:7".parse::<Compression>()?, Compression::Zstd(7));
+    /// assert!("zstd:99".parse::<Compression>().is_err());
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown =
+            || Error::Plan(format!("compression `{text}`: expected none, snappy, lz4, zstd[:1-22], gzip[:0-9] or brotli[:0-11]"));
+        let (name, level) = match text.split_once(':') {
+            Some((name, level)) => (name, Some(level.parse::<u32>().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        match (name, level) {
+            ("none" | "uncompressed", None) => Ok(Self::None),
+            ("snappy", None) => Ok(Self::Snappy),
+            ("lz4", None) => Ok(Self::Lz4),
+            ("zstd", level) if (1..=22).contains(&level.unwrap_or(3)) => Ok(Self::Zstd(level.unwrap_or(3) as i32)),
+            ("gzip", level) if level.unwrap_or(6) <= 9 => Ok(Self::Gzip(level.unwrap_or(6))),
+            ("brotli", level) if level.unwrap_or(1) <= 11 => Ok(Self::Brotli(level.unwrap_or(1))),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// A complete output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Records in it.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// Its name.
+    pub path: PathBuf,
+}
+
+/// Writes batches to a file. Dropped before [`TableWriter::finish`] it leaves nothing behind.
+pub trait TableWriter: Send {
+    /// Appends a batch.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the disk is full or the file cannot be written; [`Error::Plan`] if the columns are not the
+    /// writer's.
+    fn write(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// Completes the file and gives it its name, replacing what had it.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    fn finish(self: Box<Self>) -> Result<Written>;
+}
+
+/// A writer of one file at `path` in `format`. Its buffers are charged to `charge`.
+///
+/// # Errors
+/// [`Error::File`] if the folder is not there or not writable; [`Error::Plan`] if the format cannot hold such columns.
+pub fn create(
+    path: &Path,
+    format: &Format,
+    schema: SchemaRef,
+    options: &WriteOptions,
+    charge: &Reservation,
+) -> Result<Box<dyn TableWriter>> {
+    match format {
+        Format::Parquet => Ok(Box::new(ParquetTable::create(path, schema, options, charge)?)),
+        Format::Csv(csv) => Ok(Box::new(CsvTable::create(path, csv, schema, options, charge)?)),
+        Format::JsonLines(_) => Ok(Box::new(JsonTable::create(path, schema, options, charge)?)),
+        Format::Text(_) => Ok(Box::new(TextTable::create(path, schema, options, charge)?)),
+    }
+}
+
+/// A file under a temporary, hidden name beside its target.
+#[derive(Debug)]
+pub(super) struct PendingFile {
+    file: NamedTempFile,
+    target: PathBuf,
+    sync: bool,
+}
+
+impl PendingFile {
+    pub(super) fn create(target: &Path, sync: bool) -> Result<Self> {
+        let name = target.file_name().ok_or_else(|| file_error(target, "not a file name"))?;
+        if target.is_dir() {
+            return Err(file_error(target, "is a directory"));
+        }
+        let folder = match target.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut prefix = std::ffi::OsString::from(".");
+        prefix.push(name);
+        prefix.push(".");
+        let file = tempfile::Builder::new()
+            .prefix(&prefix)
+            .suffix(".tmp")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)
+            .map_err(|e| file_error(target, e.kind_message()))?;
+        Ok(Self { file, target: target.to_owned(), sync })
+    }
+
+    pub(super) fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Gives the file its name; returns its size.
+    pub(super) fn commit(self) -> Result<u64> {
+        let target = self.target;
+        let bytes = self.file.as_file().metadata().map_err(|e| file_error(&target, e))?.len();
+        if self.sync {
+            self.file.as_file().sync_all().map_err(|e| file_error(&target, e))?;
+        }
+        self.file.persist(&target).map_err(|e| file_error(&target, e.error))?;
+        Ok(bytes)
+    }
+}
+
+impl Write for PendingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_file_mut().flush()
+    }
+}
+
+/// Whether a batch has the columns of a table, nullability aside.
+pub(super) fn check_columns(path: &Path, schema: &SchemaRef, batch: &RecordBatch) -> Result<()> {
+    let found = batch.schema_ref();
+    let mismatch = |m: String| Err(Error::Plan(format!("writing {}: {m}", path.display())));
+    if found.fields().len() != schema.fields().len() {
+        return mismatch(format!("expected {} columns, found {}", schema.fields().len(), found.fields().len()));
+    }
+    for (expected, found) in schema.fields().iter().zip(found.fields()) {
+        if expected.data_type() != found.data_type() {
+            let (name, expected, found) = (expected.name(), expected.data_type(), found.data_type());
+            return mismatch(format!("column `{name}`: expected {expected}, found {found}"));
+        }
+    }
+    Ok(())
+}
+
+trait KindMessage {
+    fn kind_message(&self) -> String;
+}
+
+impl KindMessage for io::Error {
+    /// What went wrong, without the temporary name that the tempfile crate adds.
+    fn kind_message(&self) -> String {
+        match self.kind() {
+            io::ErrorKind::NotFound => "the folder does not exist".into(),
+            kind => kind.to_string(),
+        }
+    }
+}

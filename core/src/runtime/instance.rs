@@ -1,0 +1,185 @@
+//! What every harness has: its place in the job, its outputs, how it is called again, its epoch, and what it counts.
+
+use super::epochs::SnapshotPart;
+use super::job::{Job, named};
+use super::outlet::Outlets;
+use super::time::Time;
+use super::wake::Wake;
+use crate::{Error, Result, Snapshot};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use timely::dataflow::operators::Capability;
+use timely::scheduling::Activator;
+
+pub(super) struct Instance {
+    pub job: Arc<Job>,
+    pub node: usize,
+    pub worker: usize,
+    pub outlets: Outlets,
+    pub wake: Wake,
+    activator: Activator,
+    /// The time that capabilities outside bulk loops are held at.
+    at: Time,
+    /// The epoch that it is in.
+    pub epoch: u64,
+    /// The first epoch whose fate the operator has not been told.
+    told: u64,
+    pub records_in: u64,
+    pub batches_in: u64,
+    /// The timer that the worker has been asked to call for.
+    alarm: i64,
+}
+
+impl Instance {
+    pub(super) fn new(job: Arc<Job>, (node, worker): (usize, usize), outlets: Outlets, wake: Wake, activator: Activator) -> Self {
+        job.register(wake.clone());
+        let epoch = job.first_epoch;
+        let at = Time::new(0, 0, i64::MIN);
+        Self {
+            job,
+            node,
+            worker,
+            outlets,
+            wake,
+            activator,
+            at,
+            epoch,
+            told: epoch,
+            records_in: 0,
+            batches_in: 0,
+            alarm: i64::MIN,
+        }
+    }
+
+    /// Gives each output edge the capability that the substrate made for it. Edges inside a bulk loop get theirs with
+    /// the records of a superstep.
+    pub(super) fn hand_out(&mut self, capabilities: Vec<Capability<Time>>) {
+        for (edge, capability) in self.outlets.edges().zip(capabilities) {
+            edge.capability = (!edge.in_loop).then_some(capability);
+        }
+        self.at.epoch = self.epoch;
+        self.outlets.downgrade(self.at);
+    }
+
+    /// An activation begins: what wakes the harness from here on leads to another one.
+    pub(super) fn begin(&self) {
+        self.wake.running();
+    }
+
+    /// An activation ends: counts it.
+    pub(super) fn end(&mut self, start: Instant) {
+        let counters = &self.job.counters[self.node];
+        let add = |counter: &AtomicU64, n: &mut u64| {
+            if *n > 0 {
+                counter.fetch_add(std::mem::take(n), Relaxed);
+            }
+        };
+        add(&counters.records_in, &mut self.records_in);
+        add(&counters.batches_in, &mut self.batches_in);
+        add(&counters.records_out, &mut self.outlets.records);
+        add(&counters.batches_out, &mut self.outlets.batches);
+        counters.busy_nanos.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+    }
+
+    /// Whether an output has no room; the harness is woken when it has.
+    pub(super) fn blocked(&self) -> bool {
+        self.outlets.wait_for_room(&self.wake)
+    }
+
+    /// Asks for another activation.
+    pub(super) fn again(&self) {
+        self.activator.activate();
+    }
+
+    /// Asks for another activation after a while.
+    pub(super) fn again_after(&self, delay: Duration) {
+        self.activator.activate_after(delay);
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.job.plan.nodes[self.node].name
+    }
+
+    pub(super) fn fail(&self, error: Error) {
+        self.job.fail(named(self.name(), error), true);
+    }
+
+    /// The time that capabilities outside bulk loops are held at.
+    pub(super) fn at(&self) -> Time {
+        self.at
+    }
+
+    /// Announces that nothing before this will be sent. Sends what partitioners hold back first.
+    pub(super) fn advance(&mut self, superstep: u64, watermark: i64) -> Result<()> {
+        let time = Time::new(self.epoch, superstep.max(self.at.superstep), watermark.max(self.at.watermark));
+        if time != self.at {
+            self.outlets.flush()?;
+            self.outlets.downgrade(time);
+            self.at = time;
+        }
+        Ok(())
+    }
+
+    /// The barrier that ends the current epoch has passed: hands the state over and goes on in the next.
+    pub(super) fn pass_barrier(&mut self, snapshot: Snapshot) -> Result<()> {
+        self.outlets.flush()?;
+        self.save(self.epoch, snapshot, false);
+        self.enter_next_epoch()
+    }
+
+    /// Goes on in the next epoch; the state at the end of this one is handed over later.
+    pub(super) fn enter_next_epoch(&mut self) -> Result<()> {
+        self.epoch += 1;
+        self.advance(0, i64::MIN)
+    }
+
+    /// Says that this instance has processed all there is. `snapshot` stands for the rest of the job.
+    pub(super) fn finish(&mut self, snapshot: Snapshot) -> Result<()> {
+        self.outlets.flush()?;
+        self.outlets.close();
+        self.save(self.epoch, snapshot, true);
+        Ok(())
+    }
+
+    /// Whether somebody keeps snapshots.
+    pub(super) fn checkpointed(&self) -> bool {
+        self.job.options.checkpoints.is_some()
+    }
+
+    pub(super) fn save(&self, epoch: u64, snapshot: Snapshot, ended: bool) {
+        let name = self.name().to_owned();
+        let part = SnapshotPart { node: self.node, name, worker: self.worker, epoch, ended, snapshot };
+        self.job.save(part);
+    }
+
+    /// The next epoch whose fate is known and has not been told.
+    pub(super) fn next_fate(&mut self) -> Option<(u64, bool)> {
+        // An instance hears of a checkpoint that it was part of, so not before it has passed the barrier.
+        let fate = self.job.fate(self.told)?;
+        self.told += 1;
+        Some((self.told - 1, fate))
+    }
+
+    /// Whether all instances everywhere have finished.
+    pub(super) fn committed(&self) -> bool {
+        self.job.committed()
+    }
+
+    /// Has the harness called when its next processing-time timer is due. Gives the current time, milliseconds UTC, if one is.
+    pub(super) fn due_timer(&mut self) -> Option<i64> {
+        let at = self.outlets.timers.peek()?.0;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        if at <= now {
+            while self.outlets.timers.peek().is_some_and(|t| t.0 <= now) {
+                self.outlets.timers.pop();
+            }
+            return Some(now);
+        }
+        if self.alarm != at {
+            self.alarm = at;
+            self.again_after(Duration::from_millis((at - now) as u64));
+        }
+        None
+    }
+}

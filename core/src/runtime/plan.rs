@@ -1,0 +1,242 @@
+//! The physical plan: what the runtime is asked to run. Plain data and factories; nothing here names the substrate.
+
+use crate::{Batch, Error, Operator, OperatorContext, Result, Source};
+use std::fmt;
+use std::sync::Arc;
+
+/// A job as the runtime sees it. Every process builds the same plan.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The job's name.
+    pub name: String,
+    /// The nodes, in topological order apart from feedback edges; `nodes[i].id == i`.
+    pub nodes: Vec<PlanNode>,
+    /// One line a node that says what it does: processes compare these when they meet, and name the first that differs.
+    pub fingerprint: Vec<String>,
+}
+
+/// One node; it becomes one operator instance a worker.
+#[derive(Clone, Debug)]
+pub struct PlanNode {
+    /// Its index in [`Plan::nodes`].
+    pub id: usize,
+    /// Its name, for messages and memory accounting.
+    pub name: String,
+    /// What it is.
+    pub kind: NodeKind,
+    /// Its inputs, one edge each: input `i` of the operator is `inputs[i]`.
+    pub inputs: Vec<Edge>,
+    /// Number of its output ports. A port may have no edge (what is sent there is dropped), one or several.
+    pub outputs: usize,
+}
+
+/// Makes the operator instance of one worker.
+pub type OperatorFactory = Arc<dyn Fn(&OperatorContext) -> Result<Box<dyn Operator>> + Send + Sync>;
+
+/// Makes the source instance of one worker.
+pub type SourceFactory = Arc<dyn Fn(&OperatorContext) -> Result<Box<dyn Source>> + Send + Sync>;
+
+/// What a node is.
+#[derive(Clone)]
+pub enum NodeKind {
+    /// Brings records into the job. No inputs.
+    Source(SourceFactory),
+    /// Turns input into output.
+    Operator(OperatorFactory),
+    /// Assigns event times in mid-graph: its own [`Operator::watermark`] replaces that of its input.
+    TimestampAssigner(OperatorFactory),
+    /// Where a bulk or delta loop begins: forward inputs first, feedback edges after them, one output. Records of the
+    /// forward inputs enter at superstep 0, feedback of superstep `s` enters superstep `s + 1` once `s` has ended
+    /// everywhere. Every node between the head and its feedback edges sees [`Operator::end_superstep`].
+    LoopHead,
+    /// Where records leave a loop of any kind: one input, one output, outside the loop. Supersteps count from 0 again.
+    LoopExit,
+    /// Where a loop over an unbounded stream begins: input 0 is the forward input, the others are feedback edges; one
+    /// output. Epoch and watermark are those of the forward input; feedback enters at the head's current time.
+    StreamingLoopHead,
+}
+
+impl fmt::Debug for NodeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source(_) => "Source",
+            Self::Operator(_) => "Operator",
+            Self::TimestampAssigner(_) => "TimestampAssigner",
+            Self::LoopHead => "LoopHead",
+            Self::LoopExit => "LoopExit",
+            Self::StreamingLoopHead => "StreamingLoopHead",
+        })
+    }
+}
+
+/// Where an input's records come from, and how they get to this worker.
+#[derive(Clone)]
+pub struct Edge {
+    /// The upstream node.
+    pub from: usize,
+    /// Its output port.
+    pub port: usize,
+    /// Who gets which record.
+    pub route: Route,
+    /// Whether the edge closes a loop. Feedback edges never wait for permits.
+    pub feedback: bool,
+    /// Serializes the records where the edge crosses processes. [`crate::Records::Rows`] need none.
+    pub codec: Option<Arc<dyn BatchCodec>>,
+}
+
+impl Edge {
+    /// An edge that stays on its worker.
+    pub fn forward(from: usize, port: usize) -> Self {
+        Self::new(from, port, Route::Forward)
+    }
+
+    /// An edge with a route, without a codec.
+    pub fn new(from: usize, port: usize, route: Route) -> Self {
+        Self { from, port, route, feedback: false, codec: None }
+    }
+
+    /// The same edge, closing a loop.
+    pub fn feedback(mut self) -> Self {
+        self.feedback = true;
+        self
+    }
+
+    /// The same edge, with a codec.
+    pub fn codec(mut self, codec: Arc<dyn BatchCodec>) -> Self {
+        self.codec = Some(codec);
+        self
+    }
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} {:?}{}", self.from, self.port, self.route, if self.feedback { " feedback" } else { "" })
+    }
+}
+
+/// Who gets which batch of an edge.
+#[derive(Clone)]
+pub enum Route {
+    /// The same worker.
+    Forward,
+    /// Every worker.
+    Broadcast,
+    /// The workers in turn, those with a full input last.
+    Rebalance,
+    /// What a partitioner decides, record by record. One partitioner an edge and sending worker.
+    Partition(Arc<dyn Fn() -> Box<dyn Partitioner> + Send + Sync>),
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Forward => "forward",
+            Self::Broadcast => "broadcast",
+            Self::Rebalance => "rebalance",
+            Self::Partition(_) => "partition",
+        })
+    }
+}
+
+/// Takes the pieces of a batch, each with the index of the worker that gets it.
+pub type Emit<'a> = &'a mut dyn FnMut(usize, Batch) -> Result<()>;
+
+/// Splits batches by record. It may hold records back per target until they make a good batch.
+pub trait Partitioner {
+    /// Takes a batch and emits what is ready to be sent, for targets below `targets`.
+    fn split(&mut self, batch: Batch, targets: usize, emit: Emit<'_>) -> Result<()>;
+
+    /// Emits all that is held back. Called before progress is announced (watermark, epoch, superstep, end) and when the
+    /// operator has nothing to do.
+    fn flush(&mut self, targets: usize, emit: Emit<'_>) -> Result<()>;
+}
+
+/// Serializes a batch's records for another process. Event times, changes and position travel beside them: a codec need
+/// not handle these.
+pub trait BatchCodec: Send + Sync {
+    /// Appends the records to `out`.
+    fn encode(&self, batch: &Batch, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Rebuilds a batch from what `encode` appended.
+    fn decode(&self, bytes: &[u8]) -> Result<Batch>;
+}
+
+impl Plan {
+    /// A plan without a fingerprint of its own: names, kinds and edges serve as one.
+    pub fn new(name: impl Into<String>, nodes: Vec<PlanNode>) -> Self {
+        let fingerprint = nodes.iter().map(|n| format!("{} ({:?}) from {:?}", n.name, n.kind, n.inputs)).collect();
+        Self { name: name.into(), nodes, fingerprint }
+    }
+
+    /// Checks what the runtime relies on.
+    ///
+    /// # Errors
+    /// [`Error::Plan`], naming the node.
+    pub fn validate(&self) -> Result<()> {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let wrong = |what: String| Err(Error::Plan(format!("node {index} `{}`: {what}", node.name)));
+            if node.id != index {
+                return wrong(format!("its id is {}", node.id));
+            }
+            for edge in &node.inputs {
+                let Some(from) = self.nodes.get(edge.from) else {
+                    return wrong(format!("an input comes from node {}, which does not exist", edge.from));
+                };
+                if edge.port >= from.outputs {
+                    return wrong(format!(
+                        "an input comes from port {} of `{}`, which has {}",
+                        edge.port, from.name, from.outputs
+                    ));
+                }
+                if edge.from >= index && !edge.feedback {
+                    return wrong(format!("an input comes from `{}`, which is not before it", from.name));
+                }
+            }
+            let feedback = node.inputs.iter().filter(|e| e.feedback).count();
+            let shape = match node.kind {
+                NodeKind::Source(_) => node.inputs.is_empty(),
+                NodeKind::Operator(_) => feedback == 0 && !node.inputs.is_empty(),
+                NodeKind::TimestampAssigner(_) => feedback == 0 && !node.inputs.is_empty(),
+                NodeKind::LoopExit => feedback == 0 && node.inputs.len() == 1 && node.outputs == 1,
+                NodeKind::LoopHead | NodeKind::StreamingLoopHead => {
+                    let forward = node.inputs.len() - feedback;
+                    let ordered = node.inputs.iter().skip(forward).all(|e| e.feedback);
+                    let one = matches!(node.kind, NodeKind::LoopHead) || forward == 1;
+                    ordered && forward > 0 && one && node.outputs == 1
+                }
+            };
+            if !shape {
+                return wrong(format!("a {:?} cannot have inputs {:?} and {} outputs", node.kind, node.inputs, node.outputs));
+            }
+        }
+        Ok(())
+    }
+
+    /// For each node, whether it lies inside a bulk or delta loop: between a [`NodeKind::LoopHead`] and one of its feedback edges.
+    pub(crate) fn in_loop(&self) -> Vec<bool> {
+        let mut inside = vec![false; self.nodes.len()];
+        for head in self.nodes.iter().filter(|n| matches!(n.kind, NodeKind::LoopHead)) {
+            // What is reachable from the head without feedback edges; nodes are in topological order.
+            let mut reached = vec![false; self.nodes.len()];
+            reached[head.id] = true;
+            for node in &self.nodes[head.id + 1..] {
+                let exit = matches!(node.kind, NodeKind::LoopExit);
+                reached[node.id] |= !exit && node.inputs.iter().any(|e| !e.feedback && reached[e.from]);
+            }
+            // Of that, what leads to one of its feedback edges.
+            let mut leads = vec![false; self.nodes.len()];
+            for edge in head.inputs.iter().filter(|e| e.feedback) {
+                leads[edge.from] = true;
+            }
+            for node in self.nodes.iter().rev() {
+                if leads[node.id] {
+                    node.inputs.iter().filter(|e| !e.feedback).for_each(|e| leads[e.from] = true);
+                }
+            }
+            for node in 0..self.nodes.len() {
+                inside[node] |= reached[node] && leads[node];
+            }
+        }
+        inside
+    }
+}

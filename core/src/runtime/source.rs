@@ -1,0 +1,121 @@
+//! Drives a [`Source`]: polls it while its outputs have room, has it pass barriers at once, moves its capability with its
+//! watermark.
+
+use super::failure::guard;
+use super::idle::Status;
+use super::instance::Instance;
+use super::job::flatten;
+use super::ticker::Ticker;
+use crate::{Progress, Result, Snapshot, Source};
+use std::time::Instant;
+
+/// Polls an activation.
+const FUEL: usize = 16;
+
+pub(super) struct SourceHarness {
+    pub instance: Instance,
+    source: Option<Box<dyn Source>>,
+    ticker: Ticker,
+    stopped: bool,
+}
+
+impl Drop for SourceHarness {
+    /// A worker that dies in the middle of a job drops what it runs.
+    fn drop(&mut self) {
+        self.discard();
+    }
+}
+
+impl SourceHarness {
+    pub(super) fn new(instance: Instance, source: Option<Box<dyn Source>>) -> Self {
+        Self { instance, source, ticker: Ticker::default(), stopped: false }
+    }
+
+    /// One activation. True while the instance must be kept.
+    pub(super) fn activate(&mut self) -> bool {
+        self.instance.begin();
+        if self.instance.job.aborted() {
+            self.discard();
+            return false;
+        }
+        let start = Instant::now();
+        if let Err(error) = self.run() {
+            self.instance.fail(error);
+            self.discard();
+            return false;
+        }
+        self.instance.end(start);
+        !self.instance.committed()
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let Self { instance, source: slot, ticker, stopped } = self;
+        let Some(source) = slot.as_deref_mut() else { return Ok(()) };
+        if instance.job.stopping() && !*stopped {
+            *stopped = true;
+            flatten(guard(|| {
+                source.stop();
+                Ok(())
+            }))?;
+        }
+        // Barriers pass whether there is room or not: what holds the source back may be waiting for them.
+        while instance.epoch < instance.job.requested() {
+            let epoch = instance.epoch;
+            let snapshot = flatten(guard(|| source.snapshot(epoch)))?;
+            instance.pass_barrier(snapshot)?;
+        }
+        while let Some((epoch, complete)) = instance.next_fate() {
+            if complete {
+                flatten(guard(|| source.checkpoint_complete(epoch)))?;
+            }
+        }
+        let mut waiting = false;
+        for _ in 0..FUEL {
+            if instance.blocked() || instance.job.stash.wait(&instance.wake) {
+                waiting = true;
+                break;
+            }
+            match flatten(guard(|| source.poll(&mut instance.outlets)))? {
+                Progress::More => {}
+                Progress::Waiting => {
+                    waiting = true;
+                    instance.outlets.flush()?;
+                    break;
+                }
+                Progress::Done => {
+                    instance.job.publish(instance.node, instance.worker, Status { watermark: i64::MAX, idle: true });
+                    let epoch = instance.epoch;
+                    let checkpointed = instance.checkpointed();
+                    let source = slot.take();
+                    let snapshot = flatten(guard(|| match source {
+                        Some(mut source) if checkpointed => source.snapshot(epoch),
+                        _ => Ok(Snapshot::default()),
+                    }))?;
+                    return instance.finish(snapshot);
+                }
+            }
+        }
+        let own = flatten(guard(|| Ok(Status { watermark: source.watermark(), idle: source.idle() })))?;
+        if let Some(global) = ticker.tick(instance, own, waiting)? {
+            flatten(guard(|| {
+                source.on_global_watermark(global);
+                Ok(())
+            }))?;
+        }
+        if !waiting {
+            instance.again();
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        if let Some(mut source) = self.source.take() {
+            // The job has its error; another one of this source would not be shown.
+            let _ = guard(|| {
+                source.abort();
+                drop(source);
+            });
+        }
+        self.instance.outlets.close();
+    }
+}
