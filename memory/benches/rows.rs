@@ -67,7 +67,9 @@ fn keys(c: &mut Criterion) {
     let batch = lineitem();
     let mut group = c.benchmark_group("keys");
     group.throughput(Throughput::Elements(ROWS as u64));
-    for (name, columns) in [("date32_i64_i32", vec![10, 0, 3]), ("i64", vec![0]), ("utf8", vec![14]), ("utf8_long_i64", vec![15, 0])] {
+    for (name, columns) in
+        [("date32_i64_i32", vec![10, 0, 3]), ("i64", vec![0]), ("utf8", vec![14]), ("utf8_long_i64", vec![15, 0])]
+    {
         let (encoder, columns) = key(&batch, &columns);
         let columns: Vec<ArrayRef> = columns.iter().map(|&column| batch.column(column).clone()).collect();
         let mut keys = Keys::default();
@@ -121,7 +123,9 @@ fn rows(c: &mut Criterion) {
             })
         });
     }
-    group.bench_function("decode", |b| b.iter_batched(|| (), |_| codec.decode(black_box(&rows)).unwrap(), BatchSize::PerIteration));
+    group.bench_function("decode", |b| {
+        b.iter_batched(|| (), |_| codec.decode(black_box(&rows)).unwrap(), BatchSize::PerIteration)
+    });
     let slices: Vec<&[u8]> = rows.iter().collect();
     group.bench_function("decode/2_columns", |b| b.iter(|| codec.decode_columns(black_box(&slices), &[0, 5], None).unwrap()));
     group.finish();
