@@ -1,1 +1,13 @@
-//! Fluvial.
+//! Fluvial: one engine for data that ends and data that does not.
+
+pub mod cli;
+pub mod tpch;
+
+pub use fluvial_core::*;
+pub use fluvial_memory as memory;
+pub use fluvial_operators as operators;
+
+/// What most programs need.
+pub mod prelude {
+    pub use fluvial_core::{Config, DataStream, Env, Error, JoinStrategy, JoinType, Result, Table};
+}

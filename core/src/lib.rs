@@ -1,12 +1,36 @@
 //! Fluvial's engine: streams and tables, the job graph, and the runtime that runs it.
 
 mod batch;
+mod blocking;
+mod chain;
+mod codec_standin;
+mod config;
+mod env;
 mod error;
+mod exchange;
+mod graph;
 pub mod io;
+mod launch;
 mod operator;
+mod queue;
+mod report;
 pub mod runtime;
+mod stream;
+mod table;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
+pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
+pub use env::Env;
 pub use error::{Error, Result};
 pub use fluvial_memory::{Progress, Waker};
+pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
+pub use launch::{Children, launch};
 pub use operator::{Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
+pub use report::{JobProgress, JobReport, Monitor, peak_resident};
+pub use stream::{
+    Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Partition,
+};
+pub use table::{
+    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Table, parse_aggregates, parse_columns,
+    parse_join_on, parse_projection, parse_sort_keys,
+};

@@ -93,6 +93,11 @@ pub trait Operator {
         i64::MIN
     }
 
+    /// Of a timestamp assigner: whether it should not hold back event time, because it sees no records at present.
+    fn idle(&self) -> bool {
+        false
+    }
+
     /// The job has failed or was cancelled: release everything, leave nothing half-written.
     fn abort(&mut self) {}
 }
@@ -156,6 +161,11 @@ pub trait Output {
     /// Whether the port's edges would rather not be sent more now: no permits are left. An operator that multiplies
     /// data looks at it between batches and returns [`Progress::More`].
     fn congested(&self, port: usize) -> bool;
+
+    /// The superstep that the operator works on, inside a bulk or delta loop.
+    fn superstep(&self) -> u64 {
+        0
+    }
 
     /// Asks for [`Operator::on_timer`] at a processing time, milliseconds UTC.
     fn set_timer(&mut self, at: i64);

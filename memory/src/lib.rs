@@ -7,7 +7,7 @@ extern crate self as fluvial_memory;
 
 mod arena;
 mod buddy;
-mod codec;
+pub mod codec;
 mod error;
 pub mod hash;
 pub mod keys;
@@ -19,12 +19,14 @@ mod rows;
 mod spill;
 
 pub use arena::Address;
+pub use codec::arrow::RowCodec;
+pub use codec::typed::{Codec, Schema, TypedRows};
 pub use error::{Error, Result};
 pub use fluvial_memory_derive::NormalizedKey;
 pub use keys::columns::{KeyColumn, KeyEncoder, Keys};
 pub use keys::{Descending, NormalizedKey, NullsFirst};
 pub use manager::{MemoryManager, Usage};
-pub use pages::RowPages;
+pub use pages::{RowCursor, RowPages};
 pub use progress::{Progress, Waker};
 pub use reservation::{Extent, HeapCharge, Reservation};
 pub use rows::{KeyWidth, RowBatch, RowShape};

@@ -139,6 +139,26 @@ impl RowPages {
         }
     }
 
+    /// As [`RowPages::row_mut`], for loops where the check shows.
+    ///
+    /// # Safety
+    /// As [`RowPages::row_unchecked`].
+    #[inline]
+    pub unsafe fn row_unchecked_mut(&mut self, address: Address) -> &mut [u8] {
+        // SAFETY: the caller's promise, and `&mut self` makes the access unique.
+        unsafe {
+            let length = self.row_unchecked(address).len();
+            std::slice::from_raw_parts_mut(self.reservation.arena_base().add(address.0 as usize), length)
+        }
+    }
+
+    /// Where the row at an address lies. Whoever reads or writes there answers for the address being one of these pages,
+    /// and for no reference to the row being alive.
+    #[inline]
+    pub fn pointer(&self, address: Address) -> *mut u8 {
+        self.reservation.arena_base().wrapping_add(address.0 as usize)
+    }
+
     /// Asks the processor to fetch the start of a row. A hint: any address will do.
     #[inline]
     pub fn prefetch(&self, address: Address) {
@@ -179,6 +199,28 @@ impl RowPages {
                 left = left.saturating_sub(1);
                 more
             })
+    }
+
+    /// The row at the cursor, which moves on to the next; `None` after the last. A cursor starts at its default, and is
+    /// good until the pages are cleared.
+    #[inline]
+    pub fn advance(&self, cursor: &mut RowCursor) -> Option<(Address, &[u8])> {
+        if cursor.row >= self.rows {
+            return None;
+        }
+        loop {
+            let page = self.pages.get(cursor.page)?;
+            let filled = if cursor.page + 1 == self.pages.len() { page.extent.len() - self.left } else { page.filled };
+            let start = page.extent.address().0;
+            let mut rows = Rows { bytes: &page.extent[..filled], start, width: self.width, prefix: self.prefix, at: cursor.at };
+            if let Some(entry) = rows.next() {
+                cursor.at = rows.at;
+                cursor.row += 1;
+                return Some(entry);
+            }
+            cursor.page += 1;
+            cursor.at = 0;
+        }
     }
 
     /// Number of rows.
@@ -258,6 +300,21 @@ impl RowPages {
     }
 }
 
+/// A place among the rows of [`RowPages`], for walks that pause; the start by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowCursor {
+    page: usize,
+    at: usize,
+    row: u64,
+}
+
+impl RowCursor {
+    /// Whether no row was passed yet.
+    pub fn is_start(&self) -> bool {
+        self.row == 0
+    }
+}
+
 /// Rows of one page.
 struct Rows<'a> {
     bytes: &'a [u8],
@@ -309,6 +366,8 @@ mod tests {
             prop_assert_eq!(pages.bytes(), lengths.iter().sum::<usize>() as u64);
             prop_assert!(pages.iter().eq(rows.iter().map(Vec::as_slice)));
             prop_assert!(pages.entries().map(|(a, _)| a).eq(at.iter().copied()));
+            let mut cursor = RowCursor::default();
+            prop_assert!(std::iter::from_fn(|| pages.advance(&mut cursor)).eq(pages.entries()));
             for (row, &a) in rows.iter().zip(&at) {
                 prop_assert_eq!(pages.row(a), row.as_slice());
                 // SAFETY: `append` gave the address.

@@ -223,7 +223,28 @@ impl Extent {
         self.pointer
     }
 
+    /// Asks the processor to fetch the cache line of a byte. A hint: any offset will do.
+    #[inline]
+    pub fn prefetch(&self, offset: usize) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch never faults, whatever the address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.pointer.wrapping_add(offset).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
+    }
+
+    /// The extent as a slice of `u64` (native byte order), for reading.
+    #[inline]
+    pub fn u64s(&self) -> &[u64] {
+        // SAFETY: segments are aligned to 32 KiB, any bytes are a valid u64, and this extent owns the range.
+        unsafe { std::slice::from_raw_parts(self.pointer.cast(), self.len() / 8) }
+    }
+
     /// The extent as a slice of `u64` (native byte order).
+    #[inline]
     pub fn as_u64s(&mut self) -> &mut [u64] {
         // SAFETY: segments are aligned to 32 KiB, any bytes are a valid u64, and `&mut self` makes the access unique.
         unsafe { std::slice::from_raw_parts_mut(self.pointer.cast(), self.len() / 8) }

@@ -4,14 +4,15 @@ use super::failure::guard;
 use super::inlet::Inlet;
 use super::instance::Instance;
 use super::job::{Job, flatten, named};
-use super::operator::OperatorHarness;
+use super::operator::{OperatorHarness, Role};
 use super::outlet::{OutEdge, Outlets};
 use super::parcel::{Delivery, Parcel};
-use super::plan::{NodeKind, PlanNode, Route};
+use super::plan::{NodeKind, OperatorFactory, PlanNode, Route};
 use super::source::SourceHarness;
+use super::streaming_head::StreamingHead;
 use super::time::{Supersteps, Time};
 use super::wake::Wake;
-use crate::{Batch, Operator, OperatorContext, Output, Progress, Result, Waker};
+use crate::{Batch, Operator, OperatorContext, Output, Progress, Restored, Result, Waker};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -21,6 +22,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{ConnectLoop, Feedback};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::Antichain;
+use timely::progress::frontier::MutableAntichain;
 
 type Edges<'s> = HashMap<(usize, usize), Stream<'s, Time, Parcel>>;
 
@@ -95,48 +97,81 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
     let activator = scope.activator_for(info.address.clone());
     let wake = Wake::new(scope.worker().sync_activator_for(info.address.to_vec()));
     let context = context(job, node, worker, wake.clone());
-    let instance = Instance::new(job.clone(), node.id, Outlets::new(ports), wake, activator);
-    match &node.kind {
+    let instance = Instance::new(job.clone(), (node.id, worker), Outlets::new(ports), wake, activator);
+    let operator = |factory: &OperatorFactory| {
+        make(job, node, || {
+            let mut operator = factory(&context)?;
+            operator.open(&context)?;
+            if let Some(state) = restored(job, &context)? {
+                operator.restore(state)?;
+            }
+            Ok(operator)
+        })
+    };
+    let feedback = node.inputs.iter().take_while(|e| !e.feedback).count();
+    let mut harness = match &node.kind {
         NodeKind::Source(factory) => {
             let source = make(job, node, || {
                 let mut source = factory(&context)?;
                 source.open(&context)?;
+                if let Some(state) = restored(job, &context)? {
+                    source.restore(state)?;
+                }
                 Ok(source)
             });
-            let mut harness = SourceHarness::new(instance, source);
-            builder.build_reschedule(move |capabilities| {
-                hand_out(&mut harness.instance, capabilities);
-                move |_| harness.activate()
-            });
+            Harness::Source(SourceHarness::new(instance, source))
         }
-        NodeKind::Operator(factory) | NodeKind::TimestampAssigner(factory) => {
-            let operator = make(job, node, || {
-                let mut operator = factory(&context)?;
-                operator.open(&context)?;
-                Ok(operator)
-            });
-            let mut harness = OperatorHarness::new(instance, operator, inlets);
-            builder.build_reschedule(move |capabilities| {
-                hand_out(&mut harness.instance, capabilities);
-                move |frontiers| harness.activate(frontiers)
-            });
+        NodeKind::Operator(factory) => {
+            let role = if job.in_loop[node.id] { Role::InLoop } else { Role::Plain };
+            Harness::Operator(OperatorHarness::new(instance, operator(factory), role, inlets))
         }
-        NodeKind::LoopExit => {
-            let mut harness = OperatorHarness::new(instance, Some(Box::new(Pass)), inlets);
-            builder.build_reschedule(move |capabilities| {
-                hand_out(&mut harness.instance, capabilities);
-                move |frontiers| harness.activate(frontiers)
-            });
+        NodeKind::TimestampAssigner(factory) => {
+            Harness::Operator(OperatorHarness::new(instance, operator(factory), Role::Assigner, inlets))
         }
-        NodeKind::LoopHead | NodeKind::StreamingLoopHead => unreachable!(),
+        NodeKind::LoopExit => Harness::Operator(OperatorHarness::new(instance, Some(Box::new(Pass)), Role::LoopExit, inlets)),
+        NodeKind::LoopHead => {
+            Harness::Operator(OperatorHarness::new(instance, Some(Box::new(Pass)), Role::LoopHead(feedback), inlets))
+        }
+        NodeKind::StreamingLoopHead => {
+            let state = make(job, node, || restored(job, &context)).flatten();
+            let mut head = StreamingHead::new(instance, inlets);
+            make(job, node, || state.map_or(Ok(()), |state| head.restore(state)));
+            Harness::StreamingHead(head)
+        }
+    };
+    builder.build_reschedule(move |capabilities| {
+        harness.instance().hand_out(capabilities);
+        move |frontiers| harness.activate(frontiers)
+    });
+}
+
+/// One of the harnesses.
+enum Harness {
+    Source(SourceHarness),
+    Operator(OperatorHarness),
+    StreamingHead(StreamingHead),
+}
+
+impl Harness {
+    fn instance(&mut self) -> &mut Instance {
+        match self {
+            Self::Source(harness) => &mut harness.instance,
+            Self::Operator(harness) => &mut harness.instance,
+            Self::StreamingHead(harness) => &mut harness.instance,
+        }
+    }
+
+    fn activate(&mut self, frontiers: &[MutableAntichain<Time>]) -> bool {
+        match self {
+            Self::Source(harness) => harness.activate(),
+            Self::Operator(harness) => harness.activate(frontiers),
+            Self::StreamingHead(harness) => harness.activate(frontiers),
+        }
     }
 }
 
-/// Gives each output edge the capability that the substrate made for it.
-fn hand_out(instance: &mut Instance, capabilities: Vec<timely::dataflow::operators::Capability<Time>>) {
-    for (edge, capability) in instance.outlets.edges().zip(capabilities) {
-        edge.capability = Some(capability);
-    }
+fn restored(job: &Job, context: &OperatorContext) -> Result<Option<Restored>> {
+    job.options.checkpoints.as_ref().map_or(Ok(None), |store| store.load(context))
 }
 
 /// Calls a factory; its failure is the job's.

@@ -12,7 +12,7 @@ pub(super) struct CreditReturn {
 
 impl CreditReturn {
     pub(super) fn new(threshold: i64, send: Box<dyn Fn(i64) + Send + Sync>) -> Self {
-        Self { pending: AtomicI64::new(0), threshold, send }
+        Self { pending: AtomicI64::new(0), threshold: threshold.max(1), send }
     }
 
     pub(super) fn put(&self, cost: i64) {

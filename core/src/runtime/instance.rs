@@ -1,35 +1,65 @@
-//! What every harness has: its place in the job, its outputs, how it is called again, and what it counts.
+//! What every harness has: its place in the job, its outputs, how it is called again, its epoch, and what it counts.
 
-use super::job::{Job, NodeCounters, named};
+use super::epochs::SnapshotPart;
+use super::job::{Job, named};
 use super::outlet::Outlets;
 use super::time::Time;
 use super::wake::Wake;
-use crate::{Error, Result};
+use crate::{Error, Result, Snapshot};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use timely::dataflow::operators::Capability;
 use timely::scheduling::Activator;
 
 pub(super) struct Instance {
     pub job: Arc<Job>,
     pub node: usize,
+    pub worker: usize,
     pub outlets: Outlets,
     pub wake: Wake,
     activator: Activator,
-    /// The time that capabilities outside loops are held at.
+    /// The time that capabilities outside bulk loops are held at.
     at: Time,
+    /// The epoch that it is in.
+    pub epoch: u64,
+    /// The first epoch whose fate the operator has not been told.
+    told: u64,
     pub records_in: u64,
     pub batches_in: u64,
-    finished: bool,
     /// The timer that the worker has been asked to call for.
     alarm: i64,
 }
 
 impl Instance {
-    pub(super) fn new(job: Arc<Job>, node: usize, outlets: Outlets, wake: Wake, activator: Activator) -> Self {
+    pub(super) fn new(job: Arc<Job>, (node, worker): (usize, usize), outlets: Outlets, wake: Wake, activator: Activator) -> Self {
         job.register(wake.clone());
+        let epoch = job.first_epoch;
         let at = Time::new(0, 0, i64::MIN);
-        Self { job, node, outlets, wake, activator, at, records_in: 0, batches_in: 0, finished: false, alarm: i64::MIN }
+        Self {
+            job,
+            node,
+            worker,
+            outlets,
+            wake,
+            activator,
+            at,
+            epoch,
+            told: epoch,
+            records_in: 0,
+            batches_in: 0,
+            alarm: i64::MIN,
+        }
+    }
+
+    /// Gives each output edge the capability that the substrate made for it. Edges inside a bulk loop get theirs with
+    /// the records of a superstep.
+    pub(super) fn hand_out(&mut self, capabilities: Vec<Capability<Time>>) {
+        for (edge, capability) in self.outlets.edges().zip(capabilities) {
+            edge.capability = (!edge.in_loop).then_some(capability);
+        }
+        self.at.epoch = self.epoch;
+        self.outlets.downgrade(self.at);
     }
 
     /// An activation begins: what wakes the harness from here on leads to another one.
@@ -39,8 +69,8 @@ impl Instance {
 
     /// An activation ends: counts it.
     pub(super) fn end(&mut self, start: Instant) {
-        let counters: &NodeCounters = &self.job.counters[self.node];
-        let add = |counter: &std::sync::atomic::AtomicU64, n: &mut u64| {
+        let counters = &self.job.counters[self.node];
+        let add = |counter: &AtomicU64, n: &mut u64| {
             if *n > 0 {
                 counter.fetch_add(std::mem::take(n), Relaxed);
             }
@@ -62,6 +92,11 @@ impl Instance {
         self.activator.activate();
     }
 
+    /// Asks for another activation after a while.
+    pub(super) fn again_after(&self, delay: Duration) {
+        self.activator.activate_after(delay);
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.job.plan.nodes[self.node].name
     }
@@ -70,8 +105,14 @@ impl Instance {
         self.job.fail(named(self.name(), error), true);
     }
 
-    /// Announces that nothing before `time` will be sent. Sends what partitioners hold back first.
-    pub(super) fn advance(&mut self, time: Time) -> Result<()> {
+    /// The time that capabilities outside bulk loops are held at.
+    pub(super) fn at(&self) -> Time {
+        self.at
+    }
+
+    /// Announces that nothing before this will be sent. Sends what partitioners hold back first.
+    pub(super) fn advance(&mut self, superstep: u64, watermark: i64) -> Result<()> {
+        let time = Time::new(self.epoch, superstep.max(self.at.superstep), watermark.max(self.at.watermark));
         if time != self.at {
             self.outlets.flush()?;
             self.outlets.downgrade(time);
@@ -80,11 +121,44 @@ impl Instance {
         Ok(())
     }
 
-    /// Says that this instance has processed all there is.
-    pub(super) fn finished(&mut self) {
-        if !std::mem::replace(&mut self.finished, true) {
-            self.job.instance_finished();
-        }
+    /// The barrier that ends the current epoch has passed: hands the state over and goes on in the next.
+    pub(super) fn pass_barrier(&mut self, snapshot: Snapshot) -> Result<()> {
+        self.outlets.flush()?;
+        self.save(self.epoch, snapshot, false);
+        self.enter_next_epoch()
+    }
+
+    /// Goes on in the next epoch; the state at the end of this one is handed over later.
+    pub(super) fn enter_next_epoch(&mut self) -> Result<()> {
+        self.epoch += 1;
+        self.advance(0, i64::MIN)
+    }
+
+    /// Says that this instance has processed all there is. `snapshot` stands for the rest of the job.
+    pub(super) fn finish(&mut self, snapshot: Snapshot) -> Result<()> {
+        self.outlets.flush()?;
+        self.outlets.close();
+        self.save(self.epoch, snapshot, true);
+        Ok(())
+    }
+
+    /// Whether somebody keeps snapshots.
+    pub(super) fn checkpointed(&self) -> bool {
+        self.job.options.checkpoints.is_some()
+    }
+
+    pub(super) fn save(&self, epoch: u64, snapshot: Snapshot, ended: bool) {
+        let name = self.name().to_owned();
+        let part = SnapshotPart { node: self.node, name, worker: self.worker, epoch, ended, snapshot };
+        self.job.save(part);
+    }
+
+    /// The next epoch whose fate is known and has not been told.
+    pub(super) fn next_fate(&mut self) -> Option<(u64, bool)> {
+        // An instance hears of a checkpoint that it was part of, so not before it has passed the barrier.
+        let fate = self.job.fate(self.told)?;
+        self.told += 1;
+        Some((self.told - 1, fate))
     }
 
     /// Whether all instances everywhere have finished.
@@ -104,7 +178,7 @@ impl Instance {
         }
         if self.alarm != at {
             self.alarm = at;
-            self.activator.activate_after(std::time::Duration::from_millis((at - now) as u64));
+            self.again_after(Duration::from_millis((at - now) as u64));
         }
         None
     }

@@ -1,11 +1,15 @@
 //! What the workers of one process share while a job runs: its failure, its gates, its counters, its epochs.
 
+use super::control::{Failure, MeshShared, Message};
 use super::credit::CreditReturn;
+use super::epochs::{CheckpointStore, Epochs, SnapshotPart};
+use super::idle::{Status, Statuses};
 use super::permit::{EdgeBudget, Gate};
 use super::plan::Plan;
 use super::wake::Wake;
 use crate::{Error, Result, Shared};
 use fluvial_memory::MemoryManager;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -26,8 +30,8 @@ impl Topology {
     }
 }
 
-/// What can be said of one node's instances in this process, while they run and after.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a node's instances did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NodeReport {
     /// The node's id.
     pub id: usize,
@@ -45,6 +49,17 @@ pub struct NodeReport {
     pub busy_nanos: u64,
 }
 
+impl NodeReport {
+    /// Adds what another process reports of the same node.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.records_in += other.records_in;
+        self.records_out += other.records_out;
+        self.batches_in += other.batches_in;
+        self.batches_out += other.batches_out;
+        self.busy_nanos += other.busy_nanos;
+    }
+}
+
 #[derive(Default)]
 pub(super) struct NodeCounters {
     pub records_in: AtomicU64,
@@ -60,9 +75,13 @@ pub(super) struct JobOptions {
     pub edge_budget: EdgeBudget,
     pub exactly_once: bool,
     pub stash_bytes: usize,
+    pub checkpoints: Option<Arc<dyn CheckpointStore>>,
 }
 
 pub(super) struct Job {
+    /// Number of the job among those of its mesh.
+    pub id: u64,
+    mesh: Arc<MeshShared>,
     pub plan: Arc<Plan>,
     pub in_loop: Vec<bool>,
     pub topology: Topology,
@@ -71,17 +90,24 @@ pub(super) struct Job {
     /// By node, input and receiving worker.
     pub gates: Vec<Vec<Vec<Arc<Gate>>>>,
     pub counters: Vec<NodeCounters>,
+    /// What operators hold back behind barriers; sources wait for it.
+    pub stash: Arc<Gate>,
+    pub statuses: Statuses,
+    pub rounds: Rounds,
+    /// The barrier that sources are to pass: the epoch after it.
+    requested: AtomicU64,
+    /// Epochs whose checkpoints are complete (true) or will not be.
+    fates: Mutex<BTreeMap<u64, bool>>,
+    epochs: Mutex<Epochs>,
+    pub first_epoch: u64,
     pub shared: Arc<Shared>,
     aborted: AtomicBool,
     stopping: AtomicBool,
     failure: Mutex<Option<Error>>,
     wakes: Mutex<Vec<Wake>>,
-    /// Tells the other processes of a failure.
-    pub broadcast_failure: Box<dyn Fn(&Error) + Send + Sync>,
     /// Harness instances of this process that have finished; when all have, everywhere, sinks commit.
     finished: Mutex<usize>,
     committed: AtomicBool,
-    pub all_finished: Box<dyn Fn() + Send + Sync>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -89,20 +115,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Job {
-    pub(super) fn new(
-        plan: Arc<Plan>,
-        topology: Topology,
-        options: JobOptions,
-        memory: MemoryManager,
-        broadcast_failure: Box<dyn Fn(&Error) + Send + Sync>,
-        all_finished: Box<dyn Fn() + Send + Sync>,
-    ) -> Self {
-        let gates_of = |_| (0..topology.workers()).map(|_| Gate::new(options.edge_budget)).collect();
+    pub(super) fn new(id: u64, mesh: Arc<MeshShared>, plan: Plan, options: JobOptions, memory: MemoryManager) -> Self {
+        let topology = mesh.topology;
+        let gates_of = |_| (0..topology.workers()).map(|_| Gate::new(options.edge_budget, topology.processes)).collect();
+        let first_epoch = options.checkpoints.as_ref().map_or(0, |store| store.first_epoch());
         let gates = plan.nodes.iter().map(|n| n.inputs.iter().map(gates_of).collect()).collect();
         Self {
+            id,
+            mesh,
             in_loop: plan.in_loop(),
             counters: plan.nodes.iter().map(|_| NodeCounters::default()).collect(),
-            plan,
+            stash: Gate::new(EdgeBudget::Bytes(options.stash_bytes), 1),
+            statuses: Statuses::default(),
+            rounds: Rounds::default(),
+            requested: AtomicU64::new(first_epoch),
+            fates: Mutex::default(),
+            epochs: Mutex::new(Epochs::new(plan.nodes.len() * topology.threads, first_epoch)),
+            first_epoch,
+            plan: Arc::new(plan),
             topology,
             options,
             memory,
@@ -112,16 +142,19 @@ impl Job {
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             wakes: Mutex::default(),
-            broadcast_failure,
             finished: Mutex::new(0),
             committed: AtomicBool::new(false),
-            all_finished,
         }
     }
 
     /// Where a receiver's credit goes, one entry a process.
-    pub(super) fn credits(&self, _node: usize, _input: usize, _worker: usize) -> Vec<Arc<CreditReturn>> {
-        Vec::new()
+    pub(super) fn credits(&self, node: usize, input: usize, worker: usize) -> Vec<Arc<CreditReturn>> {
+        let credit = |process| {
+            let (mesh, job) = (self.mesh.clone(), self.id);
+            let send = move |amount| mesh.send(process, Message::Credit { job, node, input, worker, amount });
+            Arc::new(CreditReturn::new(self.options.edge_budget.share(self.topology.processes) / 4, Box::new(send)))
+        };
+        if self.topology.processes == 1 { Vec::new() } else { (0..self.topology.processes).map(credit).collect() }
     }
 
     /// A harness says how it is woken.
@@ -146,7 +179,7 @@ impl Job {
                 return;
             }
             if here {
-                (self.broadcast_failure)(&error);
+                self.mesh.broadcast(&Message::Failed { job: self.id, failure: Failure::of(&error) });
             }
             *failure = Some(error);
         }
@@ -158,13 +191,19 @@ impl Job {
         lock(&self.failure).take()
     }
 
-    pub(super) fn failed(&self) -> bool {
-        lock(&self.failure).is_some()
+    pub(super) fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).as_ref().map(Failure::of)
     }
 
     #[inline]
     pub(super) fn stopping(&self) -> bool {
         self.stopping.load(SeqCst)
+    }
+
+    /// Has all processes drain.
+    pub(super) fn stop_everywhere(&self) {
+        self.mesh.broadcast(&Message::Stop { job: self.id });
+        self.stop();
     }
 
     /// Sources end where they are; what was taken is processed.
@@ -173,13 +212,94 @@ impl Job {
         self.wake_all();
     }
 
+    /// The epoch that sources are to be in.
+    #[inline]
+    pub(super) fn requested(&self) -> u64 {
+        self.requested.load(SeqCst)
+    }
+
+    /// Asks for a barrier in all processes.
+    pub(super) fn trigger(&self) {
+        self.mesh.send(0, Message::Trigger { job: self.id });
+    }
+
+    /// In process 0: begins the next barrier.
+    pub(super) fn next_barrier(&self) -> u64 {
+        self.requested.fetch_add(1, SeqCst) + 1
+    }
+
+    /// Sources are to pass all barriers up to this one.
+    pub(super) fn barrier(&self, epoch: u64) {
+        self.requested.fetch_max(epoch, SeqCst);
+        self.wake_all();
+        // Instances that have ended may have been all that was missing.
+        self.report_passed();
+    }
+
+    /// Stores what an instance hands over at the end of an epoch, and then counts it.
+    pub(super) fn save(self: &Arc<Self>, part: SnapshotPart) {
+        let (job, epoch, ended) = (self.clone(), part.epoch, part.ended);
+        let done = move |stored| {
+            lock(&job.epochs).acknowledge(epoch, ended, stored);
+            job.report_passed();
+            if ended {
+                job.instance_finished();
+            }
+        };
+        match &self.options.checkpoints {
+            Some(store) => store.save(part, Box::new(done)),
+            None => done(Ok(())),
+        }
+    }
+
+    fn report_passed(&self) {
+        loop {
+            let Some((epoch, problem)) = lock(&self.epochs).next_passed(self.requested()) else { return };
+            self.mesh.send(0, Message::Passed { job: self.id, epoch, problem });
+        }
+    }
+
+    /// The fate of a checkpoint is known.
+    pub(super) fn decided(&self, epoch: u64, complete: bool) {
+        lock(&self.fates).insert(epoch, complete);
+        self.wake_all();
+    }
+
+    /// Whether the checkpoint of `epoch` is complete, once that is known.
+    pub(super) fn fate(&self, epoch: u64) -> Option<bool> {
+        lock(&self.fates).get(&epoch).copied()
+    }
+
+    /// The last epoch whose checkpoint is complete.
+    pub(super) fn completed(&self) -> Option<u64> {
+        lock(&self.fates).iter().rfind(|(_, complete)| **complete).map(|(epoch, _)| *epoch)
+    }
+
+    /// An instance says what its watermark is.
+    pub(super) fn publish(&self, node: usize, worker: usize, status: Status) {
+        self.statuses.publish(node, worker, self.topology.workers(), status);
+        self.mesh.broadcast(&Message::Status { job: self.id, node, worker, status });
+    }
+
+    /// The head of a streaming loop has ended a round in which it sent so many batches into the loop.
+    pub(super) fn round_ended(&self, node: usize, round: u64, sent: u64) {
+        self.mesh.broadcast(&Message::Round { job: self.id, node, round, sent });
+        self.round_ended_elsewhere(node, round, sent);
+    }
+
+    pub(super) fn round_ended_elsewhere(&self, node: usize, round: u64, sent: u64) {
+        if self.rounds.ended(node, round, sent) == self.topology.workers() {
+            self.wake_all();
+        }
+    }
+
     /// One more instance has finished.
-    pub(super) fn instance_finished(&self) {
+    fn instance_finished(&self) {
         let mut finished = lock(&self.finished);
         *finished += 1;
         if *finished == self.plan.nodes.len() * self.topology.threads {
             drop(finished);
-            (self.all_finished)();
+            self.mesh.send(0, Message::Finished { job: self.id });
         }
     }
 
@@ -204,6 +324,24 @@ impl Job {
             busy_nanos: counters.busy_nanos.load(SeqCst),
         };
         self.plan.nodes.iter().zip(&self.counters).map(report).collect()
+    }
+}
+
+/// Rounds of streaming loops that are about to end: how many heads have ended one, and what they sent in it.
+#[derive(Default)]
+pub(super) struct Rounds(Mutex<HashMap<(usize, u64), (usize, u64)>>);
+
+impl Rounds {
+    fn ended(&self, node: usize, round: u64, sent: u64) -> usize {
+        let mut rounds = lock(&self.0);
+        let entry = rounds.entry((node, round)).or_default();
+        *entry = (entry.0 + 1, entry.1 + sent);
+        entry.0
+    }
+
+    /// Once all `workers` heads have ended the round: what they sent in it.
+    pub(super) fn sent(&self, node: usize, round: u64, workers: usize) -> Option<u64> {
+        lock(&self.0).get(&(node, round)).filter(|(ended, _)| *ended == workers).map(|(_, sent)| *sent)
     }
 }
 

@@ -1,17 +1,25 @@
 //! The mesh: worker threads (and sockets) that outlive one job.
 
 use super::build::build;
-use super::failure::{guard, install_hook};
+use super::control::{self, Failure, MeshShared, Message};
+use super::epochs::CheckpointStore;
+use super::failure::{guard, install_hook, watch_peer};
 use super::job::{Job, JobOptions, NodeReport, Topology};
+use super::network;
 use super::permit::EdgeBudget;
 use super::plan::Plan;
 use super::time::Time;
 use crate::{Error, Result};
 use fluvial_memory::MemoryManager;
+use std::any::Any;
+use std::cell::Cell;
+use std::net::{Shutdown, TcpStream};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards, initialize_from};
 use timely::worker::{Config as WorkerConfig, Worker};
 
@@ -26,6 +34,8 @@ pub struct RunConfig {
     pub addresses: Vec<String>,
     /// Counts restarts: processes of different generations do not talk to each other.
     pub generation: u64,
+    /// How long to wait for the other processes at the start.
+    pub connect_timeout: Duration,
     /// The process's pool.
     pub memory: MemoryManager,
     /// What may be in flight on one edge to one receiving worker.
@@ -44,6 +54,7 @@ impl RunConfig {
             process: 0,
             addresses: Vec::new(),
             generation: 0,
+            connect_timeout: Duration::from_secs(30),
             memory,
             edge_budget: EdgeBudget::default(),
             exactly_once: true,
@@ -57,9 +68,13 @@ impl RunConfig {
 pub struct RunReport {
     /// From the start of the workers' part to the end of the last one's.
     pub elapsed: Duration,
-    /// One entry a node, of this process's instances.
+    /// One entry a node, summed over all processes.
     pub nodes: Vec<NodeReport>,
 }
+
+/// Exit code of a process that ends because another process of its mesh is gone ([`Error::Peer`]): whoever started it
+/// may start all of them again.
+pub const PEER_LOST_EXIT_CODE: i32 = 3;
 
 enum Command {
     Run(Arc<Job>),
@@ -68,40 +83,22 @@ enum Command {
 
 /// Worker threads, ready to run one job after the other.
 ///
-/// Every process calls [`Mesh::run`] with the same plans in the same order.
+/// Every process calls [`Mesh::run`] with the same plans in the same order. Dropping the mesh ends and joins its threads;
+/// with more than one process it waits for the others to drop theirs.
 pub struct Mesh {
     config: RunConfig,
-    topology: Topology,
+    shared: Arc<MeshShared>,
     workers: Vec<WorkerHandle>,
     guards: Option<WorkerGuards<()>>,
-    shared: Arc<MeshShared>,
-    running: Mutex<()>,
+    /// To end the network threads when a peer is gone.
+    sockets: Vec<TcpStream>,
+    /// The number of the next job; held while one runs.
+    next: Mutex<u64>,
 }
 
 struct WorkerHandle {
     commands: Sender<Command>,
     thread: std::thread::Thread,
-}
-
-/// What the workers tell the thread that runs a job.
-pub(super) struct MeshShared {
-    state: Mutex<MeshState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct MeshState {
-    /// Workers that have left the current job's dataflow.
-    done: usize,
-    job: Option<Arc<Job>>,
-    /// Why the mesh can run no more jobs.
-    broken: Option<String>,
-}
-
-impl MeshShared {
-    fn lock(&self) -> MutexGuard<'_, MeshState> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
-    }
 }
 
 impl Mesh {
@@ -115,25 +112,22 @@ impl Mesh {
             return Err(Error::Plan("a mesh needs at least one worker thread".into()));
         }
         let topology = Topology { process: config.process, processes: config.addresses.len().max(1), threads: config.threads };
-        let hooks = Hooks::default();
-        let builders = ProcessBuilder::new_typed_vector(config.threads, hooks.refill.clone(), None);
-        let builders = builders.into_iter().map(AllocatorBuilder::Process).collect();
-        let shared = Arc::new(MeshShared { state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(MeshShared::new(topology));
+        let (builders, others, sockets) = allocators(&config, &shared)?;
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..config.threads).map(|_| channel()).unzip();
         let receivers: Mutex<Vec<Option<Receiver<Command>>>> = Mutex::new(receivers.into_iter().map(Some).collect());
         let for_workers = shared.clone();
-        let threads = config.threads;
-        let guards = initialize_from(builders, Box::new(()), move |allocator| {
-            let index = allocator.index() % threads;
-            let commands = receivers.lock().unwrap_or_else(|e| e.into_inner())[index].take();
-            let shared = for_workers.clone();
-            let result = guard(|| {
-                let worker = Worker::new(WorkerConfig::default(), allocator, Some(Instant::now()));
-                work(worker, &commands.expect("each worker starts once"), &shared);
-            });
-            if let Err(message) = result {
-                broken(&shared, message);
+        let guards = initialize_from(builders, others, move |allocator| {
+            let shared = &for_workers;
+            let commands =
+                receivers.lock().unwrap_or_else(|e| e.into_inner())[allocator.index() % shared.topology.threads].take();
+            let commands = commands.expect("each worker starts once");
+            let mut worker = Worker::new(WorkerConfig::default(), allocator, Some(Instant::now()));
+            if let Err(message) = guard(|| work(&mut worker, &commands, shared)) {
+                shared.broken(None, &message);
             }
+            // Operators that are still there abort. Queues to a lost peer panic once more.
+            let _ = guard(|| drop(worker));
         });
         let guards = guards.map_err(|e| Error::Plan(format!("worker threads could not be started: {e}")))?;
         let handle = |(commands, guard): (Sender<Command>, &std::thread::JoinHandle<()>)| WorkerHandle {
@@ -141,7 +135,7 @@ impl Mesh {
             thread: guard.thread().clone(),
         };
         let workers = senders.into_iter().zip(guards.guards()).map(handle).collect();
-        Ok(Self { config, topology, workers, guards: Some(guards), shared, running: Mutex::new(()) })
+        Ok(Self { config, shared, workers, guards: Some(guards), sockets, next: Mutex::new(0) })
     }
 
     /// Runs a job to its end.
@@ -155,51 +149,58 @@ impl Mesh {
     /// Starts a job. Jobs run one at a time: a second one waits for the first.
     ///
     /// # Errors
-    /// [`Error::Plan`] if the plan is not sound.
+    /// [`Error::Plan`] if the plan is not sound or not that of the other processes, [`Error::Peer`] if one of them is gone.
     pub fn submit(&self, plan: &Plan) -> Result<RunningJob<'_>> {
+        self.submit_with(plan, None)
+    }
+
+    /// Starts a job that keeps its state somewhere, and begins with the state that is there.
+    ///
+    /// # Errors
+    /// As [`Mesh::submit`].
+    pub fn submit_with(&self, plan: &Plan, checkpoints: Option<Arc<dyn CheckpointStore>>) -> Result<RunningJob<'_>> {
         plan.validate()?;
-        let turn = self.running.lock().unwrap_or_else(|e| e.into_inner());
+        let mut next = self.next.lock().unwrap_or_else(|e| e.into_inner());
         let options = JobOptions {
             edge_budget: self.config.edge_budget,
             exactly_once: self.config.exactly_once,
             stash_bytes: self.config.stash_bytes,
+            checkpoints,
         };
-        let job = Arc::new_cyclic(|this: &std::sync::Weak<Job>| {
-            let this = this.clone();
-            let all_finished = Box::new(move || {
-                if let Some(job) = this.upgrade() {
-                    job.commit();
-                }
-            });
-            Job::new(Arc::new(plan.clone()), self.topology, options, self.config.memory.clone(), Box::new(|_| {}), all_finished)
-        });
-        {
-            let mut state = self.shared.lock();
-            if let Some(message) = &state.broken {
-                return Err(Error::User(message.clone()));
-            }
-            state.done = 0;
-            state.job = Some(job.clone());
+        let job = Arc::new(Job::new(*next, self.shared.clone(), plan.clone(), options, self.config.memory.clone()));
+        *next += 1;
+        if let Some(error) = self.shared.breakage() {
+            return Err(error);
+        }
+        self.shared.begin(&job);
+        if let Err(error) = self.shared.meet(&job) {
+            self.shared.end();
+            return Err(error);
         }
         for worker in &self.workers {
             // A worker that is gone has said why.
             let _ = worker.commands.send(Command::Run(job.clone()));
             worker.thread.unpark();
         }
-        Ok(RunningJob { mesh: self, job, start: Instant::now(), _turn: turn })
+        Ok(RunningJob { mesh: self, job, start: Instant::now(), over: false, _turn: next })
     }
 
     /// Number of workers in all processes.
     pub fn workers(&self) -> usize {
-        self.topology.workers()
+        self.shared.topology.workers()
     }
 }
 
 impl Drop for Mesh {
     fn drop(&mut self) {
+        self.shared.broadcast(&Message::Leaving);
         for worker in &self.workers {
             let _ = worker.commands.send(Command::Shutdown);
             worker.thread.unpark();
+        }
+        if self.shared.breakage().is_some() {
+            // What the network threads wait for will not come.
+            self.sockets.iter().for_each(|s| drop(s.shutdown(Shutdown::Both)));
         }
         if let Some(guards) = self.guards.take() {
             // Panics of network threads have been reported.
@@ -208,12 +209,13 @@ impl Drop for Mesh {
     }
 }
 
-/// A job that the mesh is running.
+/// A job that the mesh is running. Dropped before its end, it is aborted.
 pub struct RunningJob<'a> {
     mesh: &'a Mesh,
     job: Arc<Job>,
     start: Instant,
-    _turn: MutexGuard<'a, ()>,
+    over: bool,
+    _turn: MutexGuard<'a, u64>,
 }
 
 impl RunningJob<'_> {
@@ -226,21 +228,37 @@ impl RunningJob<'_> {
     ///
     /// # Errors
     /// As [`Mesh::run`].
-    pub fn wait(self) -> Result<RunReport> {
-        let mut state = self.mesh.shared.lock();
-        while state.done < self.mesh.topology.threads && state.broken.is_none() {
-            state = self.mesh.shared.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+    pub fn wait(mut self) -> Result<RunReport> {
+        self.conclude()
+    }
+
+    fn conclude(&mut self) -> Result<RunReport> {
+        self.over = true;
+        let shared = &self.mesh.shared;
+        let outcomes = shared.conclude(&self.job);
+        shared.end();
+        let outcomes = outcomes?;
+        // All processes name the same error: that of the first process that has one.
+        if let Some(process) = outcomes.iter().position(|o| o.failure.is_some()) {
+            let ours = if process == shared.topology.process { self.job.take_failure() } else { None };
+            let theirs = || outcomes[process].failure.clone().map_or(Error::Interrupted, Failure::into_error);
+            return Err(ours.unwrap_or_else(theirs));
         }
-        let broken = state.broken.clone();
-        state.job = None;
-        drop(state);
-        if let Some(error) = self.job.take_failure() {
-            return Err(error);
+        let mut outcomes = outcomes.into_iter();
+        let mut nodes = outcomes.next().map(|o| o.nodes).unwrap_or_default();
+        for outcome in outcomes {
+            nodes.iter_mut().zip(outcome.nodes).for_each(|(sum, more)| sum.add(&more));
         }
-        if let Some(message) = broken {
-            return Err(Error::User(message));
+        Ok(RunReport { elapsed: self.start.elapsed(), nodes })
+    }
+}
+
+impl Drop for RunningJob<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.job.fail(Error::Interrupted, true);
+            let _ = self.conclude();
         }
-        Ok(RunReport { elapsed: self.start.elapsed(), nodes: self.job.report() })
     }
 }
 
@@ -253,7 +271,18 @@ pub struct JobControl {
 impl JobControl {
     /// Drains the job: sources take no more, what they took is processed, and the job ends well.
     pub fn stop(&self) {
-        self.job.stop();
+        self.job.stop_everywhere();
+    }
+
+    /// Sends a barrier through the job, in all processes: sources begin the next epoch, and state is taken where the one
+    /// before has ended.
+    pub fn trigger_epoch(&self) {
+        self.job.trigger();
+    }
+
+    /// The last epoch whose checkpoint is complete.
+    pub fn completed_epoch(&self) -> Option<u64> {
+        self.job.completed()
     }
 
     /// Ends the job at once, with this error.
@@ -267,36 +296,67 @@ impl JobControl {
     }
 }
 
-fn broken(shared: &MeshShared, message: String) {
-    let job = {
-        let mut state = shared.lock();
-        state.broken.get_or_insert(message);
-        state.job.clone()
-    };
-    if let Some(job) = job {
-        job.fail(Error::Interrupted, false);
+type Allocators = (Vec<AllocatorBuilder>, Box<dyn Any + Send>, Vec<TcpStream>);
+
+/// The channels between the workers, of this process alone or of all.
+fn allocators(config: &RunConfig, shared: &Arc<MeshShared>) -> Result<Allocators> {
+    let mut hooks = Hooks::default();
+    if shared.topology.processes == 1 {
+        let builders = ProcessBuilder::new_typed_vector(config.threads, hooks.refill, None);
+        return Ok((builders.into_iter().map(AllocatorBuilder::Process).collect(), Box::new(()), Vec::new()));
     }
-    shared.changed.notify_all();
+    let sockets = network::connect(shared.topology, &config.addresses, config.generation, config.connect_timeout)?;
+    let failed = |e: std::io::Error| Error::Plan(format!("the network threads could not be started: {e}"));
+    let copies = sockets.iter().flatten().map(TcpStream::try_clone).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
+    hooks.refill = network::slabs(&config.memory)?;
+    let watching = shared.clone();
+    hooks.log_fn = Arc::new(move |thread| {
+        if let Some(peer) = thread.remote {
+            let shared = watching.clone();
+            watch_peer(Arc::new(move |message| shared.broken(Some(peer), message)));
+        }
+        None
+    });
+    let local = ProcessBuilder::new_typed_vector(config.threads, hooks.refill.clone(), None);
+    let process = shared.topology.process;
+    let (builders, guard) = initialize_networking_from_sockets(local, sockets, process, config.threads, hooks).map_err(failed)?;
+    Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(guard), copies))
+}
+
+/// Dropped with the dataflow, which the substrate does once it is complete.
+struct Over(Rc<Cell<bool>>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.set(true);
+    }
 }
 
 /// A worker's life: takes commands, steps what runs, parks when there is nothing to do.
-fn work(mut worker: Worker, commands: &Receiver<Command>, shared: &MeshShared) {
-    let mut current: Option<usize> = None;
+fn work(worker: &mut Worker, commands: &Receiver<Command>, shared: &Arc<MeshShared>) {
+    if shared.topology.processes > 1 {
+        control::install(worker, shared);
+    }
+    let mut current: Option<Rc<Cell<bool>>> = None;
     loop {
         while let Ok(command) = commands.try_recv() {
             match command {
                 Command::Run(job) => {
-                    current = Some(worker.next_dataflow_index());
-                    worker.dataflow_named::<Time, _, _>(&job.plan.name.clone(), |scope| build(&job, scope));
+                    let over = Over(Rc::default());
+                    current = Some(over.0.clone());
+                    worker.dataflow_core::<Time, _, _, _>(&job.plan.name, None, over, |_, scope| build(&job, scope));
                 }
-                Command::Shutdown => return,
+                Command::Shutdown => {
+                    // What the control dataflow still has to say.
+                    worker.step();
+                    return;
+                }
             }
         }
         worker.step_or_park(None);
-        if current.is_some_and(|index| !worker.installed_dataflows().contains(&index)) {
+        if current.as_ref().is_some_and(|over| over.get()) {
             current = None;
-            shared.lock().done += 1;
-            shared.changed.notify_all();
+            shared.worker_done();
         }
     }
 }

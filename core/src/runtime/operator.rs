@@ -1,13 +1,16 @@
-//! Drives an [`Operator`] outside of loops: brings it batches while its outputs have room, tells it of watermarks,
-//! barriers and ends, and holds its capability at what has been announced.
+//! Drives an [`Operator`]: brings it batches while its outputs have room, tells it of watermarks, barriers, supersteps and
+//! ends, and holds its capability at what has been announced.
 
 use super::failure::guard;
+use super::idle::Status;
 use super::inlet::{Arrived, Inlet};
 use super::instance::Instance;
 use super::job::flatten;
 use super::permit::Permit;
+use super::supersteps::{Due, Supersteps};
+use super::ticker::Ticker;
 use super::time::Time;
-use crate::{Batch, Operator, Output, Progress, Result};
+use crate::{Batch, Operator, Output, Progress, Result, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use timely::progress::frontier::MutableAntichain;
@@ -15,20 +18,38 @@ use timely::progress::frontier::MutableAntichain;
 /// An activation ends after this long, so that the worker's other operators have their turn.
 const SLICE: Duration = Duration::from_millis(5);
 
+/// How an operator's announcements follow from those of its inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// They are the same.
+    Plain,
+    /// Supersteps end here: the output is always at superstep 0.
+    LoopExit,
+    /// The watermark is the operator's own.
+    Assigner,
+    /// It works superstep by superstep, inside a bulk or delta loop.
+    InLoop,
+    /// As `InLoop`, at the head; feedback comes from this input on.
+    LoopHead(usize),
+}
+
 pub(super) struct OperatorHarness {
     pub instance: Instance,
-    pub operator: Option<Box<dyn Operator>>,
+    operator: Option<Box<dyn Operator>>,
+    role: Role,
     inlets: Vec<Inlet>,
     /// The input that is looked at first.
     turn: usize,
     /// What the operator has not done with yet.
     pending: Option<Pending>,
-    epoch: u64,
+    /// The watermark that the operator has been told.
     watermark: i64,
     /// Batches of later epochs, by epoch.
     stash: BTreeMap<u64, VecDeque<Stashed>>,
     /// Batches of this epoch that come before those on the channels.
     ready: VecDeque<Stashed>,
+    supersteps: Option<Supersteps>,
+    ticker: Ticker,
     finished: bool,
 }
 
@@ -36,13 +57,13 @@ struct Stashed {
     input: usize,
     time: Time,
     batch: Batch,
+    /// What it takes of the room that operators have for batches behind barriers.
+    _room: Permit,
 }
 
 /// A call that the operator wants to go on with.
 struct Pending {
     call: Call,
-    /// Whether it waits for I/O rather than for its turn.
-    waiting: bool,
     _permit: Permit,
 }
 
@@ -51,28 +72,31 @@ enum Call {
     Batch,
     Watermark(i64),
     EndInput,
+    EndSuperstep,
     Timer,
     Finish,
 }
 
 /// What the inputs' frontiers say.
-struct View {
-    ended: Vec<bool>,
+struct View<'a> {
+    frontiers: &'a [MutableAntichain<Time>],
     all_ended: bool,
     epoch: u64,
+    superstep: u64,
     watermark: i64,
 }
 
-impl View {
-    fn of(frontiers: &[MutableAntichain<Time>]) -> Self {
-        let times = || frontiers.iter().flat_map(|f| f.frontier().iter().copied().collect::<Vec<_>>());
-        let ended: Vec<bool> = frontiers.iter().map(MutableAntichain::is_empty).collect();
-        Self {
-            all_ended: ended.iter().all(|e| *e),
-            ended,
-            epoch: times().map(|t| t.epoch).min().unwrap_or(u64::MAX),
-            watermark: times().map(|t| t.watermark).min().unwrap_or(i64::MAX),
+impl<'a> View<'a> {
+    fn of(frontiers: &'a [MutableAntichain<Time>]) -> Self {
+        let end = Time::new(u64::MAX, u64::MAX, i64::MAX);
+        let mut view = Self { frontiers, all_ended: true, epoch: end.epoch, superstep: end.superstep, watermark: end.watermark };
+        for time in frontiers.iter().flat_map(|f| f.frontier().to_owned()) {
+            view.all_ended = false;
+            view.epoch = view.epoch.min(time.epoch);
+            view.superstep = view.superstep.min(time.superstep);
+            view.watermark = view.watermark.min(time.watermark);
         }
+        view
     }
 }
 
@@ -83,18 +107,32 @@ enum Step {
     Idle,
 }
 
+impl Drop for OperatorHarness {
+    /// A worker that dies in the middle of a job drops what it runs.
+    fn drop(&mut self) {
+        self.discard();
+    }
+}
+
 impl OperatorHarness {
-    pub(super) fn new(instance: Instance, operator: Option<Box<dyn Operator>>, inlets: Vec<Inlet>) -> Self {
+    pub(super) fn new(instance: Instance, operator: Option<Box<dyn Operator>>, role: Role, inlets: Vec<Inlet>) -> Self {
+        let supersteps = match role {
+            Role::InLoop => Some(Supersteps::new(None)),
+            Role::LoopHead(feedback) => Some(Supersteps::new(Some(feedback))),
+            _ => None,
+        };
         Self {
             instance,
             operator,
+            role,
             inlets,
             turn: 0,
             pending: None,
-            epoch: 0,
             watermark: i64::MIN,
             stash: BTreeMap::new(),
             ready: VecDeque::new(),
+            supersteps,
+            ticker: Ticker::default(),
             finished: false,
         }
     }
@@ -117,32 +155,48 @@ impl OperatorHarness {
     }
 
     fn run(&mut self, start: Instant, frontiers: &[MutableAntichain<Time>]) -> Result<()> {
+        self.tell_fates()?;
         if self.finished {
-            if self.instance.committed() {
-                if let Some(mut operator) = self.operator.take() {
-                    let epoch = self.epoch;
-                    flatten(guard(|| operator.checkpoint_complete(epoch)))?;
-                }
-            }
             return Ok(());
         }
         let view = View::of(frontiers);
         let mut steps = 0u32;
         loop {
             match self.step(&view)? {
-                Step::Blocked => return Ok(()),
-                Step::Idle => return self.instance.outlets.flush(),
                 Step::Worked => {}
+                Step::Blocked => break,
+                Step::Idle => {
+                    self.instance.outlets.flush()?;
+                    break;
+                }
             }
             steps += 1;
             if steps.is_multiple_of(8) && start.elapsed() > SLICE {
                 self.instance.again();
-                return Ok(());
+                break;
             }
         }
+        if self.role == Role::Assigner && !self.finished {
+            self.assign()?;
+        }
+        Ok(())
     }
 
-    fn step(&mut self, view: &View) -> Result<Step> {
+    /// Tells the operator which checkpoints are complete, and that the job is.
+    fn tell_fates(&mut self) -> Result<()> {
+        let Some(operator) = self.operator.as_deref_mut() else { return Ok(()) };
+        while let Some((epoch, complete)) = self.instance.next_fate() {
+            flatten(guard(|| if complete { operator.checkpoint_complete(epoch) } else { operator.checkpoint_aborted(epoch) }))?;
+        }
+        if self.finished && self.instance.committed() {
+            let epoch = self.instance.epoch;
+            let operator = self.operator.take();
+            flatten(guard(|| operator.map_or(Ok(()), |mut o| o.checkpoint_complete(epoch))))?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, view: &View<'_>) -> Result<Step> {
         if self.finished {
             return Ok(Step::Idle);
         }
@@ -150,34 +204,47 @@ impl OperatorHarness {
             return Ok(Step::Blocked);
         }
         if let Some(pending) = &self.pending {
-            let again = if pending.call == Call::Finish {
-                self.call(|o, out| o.finish(out))?
-            } else {
-                self.call(|o, out| o.resume(out))?
-            };
-            return self.settle(again);
+            let finishing = pending.call == Call::Finish;
+            let progress = self.call(|o, out| if finishing { o.finish(out) } else { o.resume(out) })?;
+            return self.settle(progress);
         }
         if let Some(now) = self.instance.due_timer() {
             let progress = self.call(|o, out| o.on_timer(now, out))?;
             return self.begin(Call::Timer, progress, Permit::None);
         }
-        if let Some(step) = self.progress(view)? {
+        if let Some(step) = self.announce(view)? {
             return Ok(step);
         }
         if let Some(stashed) = self.ready.pop_front() {
             return self.deliver(stashed.input, stashed.batch, Permit::None);
         }
+        if let Some(step) = self.superstep(view)? {
+            return Ok(step);
+        }
+        self.take()
+    }
+
+    /// Takes one batch off a channel. One that must wait gives back its permit: a permit never waits for progress.
+    fn take(&mut self) -> Result<Step> {
         for _ in 0..self.inlets.len() {
             let input = self.turn;
             self.turn = (self.turn + 1) % self.inlets.len();
-            if let Some(Arrived { batch, permit, capability }) = self.inlets[input].next()? {
-                let time = *capability.time();
-                if time.epoch > self.epoch && self.instance.job.options.exactly_once {
-                    self.stash.entry(time.epoch).or_default().push_back(Stashed { input, time, batch });
-                    return Ok(Step::Worked);
-                }
-                return self.deliver(input, batch, permit);
+            let Some(Arrived { batch, permit, capability }) = self.inlets[input].next()? else { continue };
+            if let Some(supersteps) = &mut self.supersteps {
+                let batch = supersteps.arrive(input, batch, &capability, &mut self.instance);
+                drop(capability);
+                return batch.map_or(Ok(Step::Worked), |batch| self.deliver(input, batch, permit));
             }
+            let time = *capability.time();
+            if time.epoch > self.instance.epoch && self.instance.job.options.exactly_once {
+                let cost = batch.byte_len() as i64;
+                let room = &self.instance.job.stash;
+                room.take(cost);
+                let stashed = Stashed { input, time, batch, _room: Permit::Local(room.clone(), cost) };
+                self.stash.entry(time.epoch).or_default().push_back(stashed);
+                return Ok(Step::Worked);
+            }
+            return self.deliver(input, batch, permit);
         }
         Ok(Step::Idle)
     }
@@ -189,67 +256,116 @@ impl OperatorHarness {
         self.begin(Call::Batch, progress, permit)
     }
 
-    /// Announces what the frontiers say, one thing at a time. `None`: there is nothing to announce.
-    fn progress(&mut self, view: &View) -> Result<Option<Step>> {
-        let held_back = self.ready.iter().chain(self.stash.values().flatten()).map(|s| s.time.watermark).min();
+    fn held_back(&self) -> impl Iterator<Item = &Stashed> {
+        self.ready.iter().chain(self.stash.values().flatten())
+    }
+
+    /// Announces what the frontiers say, one thing at a time: a watermark first, at the old time; then a barrier, which
+    /// frees what was held back behind it and may be due at once; then ends. `None`: there is nothing to announce.
+    fn announce(&mut self, view: &View<'_>) -> Result<Option<Step>> {
+        let in_loop = self.supersteps.as_ref().and_then(Supersteps::watermark);
+        let held_back = self.held_back().map(|s| s.time.watermark).chain(in_loop).min();
         let watermark = view.watermark.min(held_back.unwrap_or(i64::MAX));
-        if watermark > self.watermark {
+        if watermark > self.watermark && (self.role != Role::Assigner || watermark == i64::MAX) {
             let progress = self.call(|o, out| o.on_watermark(watermark, out))?;
             return self.begin(Call::Watermark(watermark), progress, Permit::None).map(Some);
         }
-        let at_rest = |input: usize| !self.ready.iter().chain(self.stash.values().flatten()).any(|s| s.input == input);
-        let ended = (0..self.inlets.len()).find(|i| view.ended[*i] && !self.inlets[*i].ended && at_rest(*i));
+        if self.role == Role::Plain && view.superstep > self.instance.at().superstep && !view.all_ended {
+            let held_back = self.held_back().map(|s| s.time.superstep).min();
+            self.instance.advance(view.superstep.min(held_back.unwrap_or(u64::MAX)), i64::MIN)?;
+        }
+        let epoch = self.instance.epoch;
+        let at_rest = self.ready.is_empty() && self.supersteps.as_ref().is_none_or(|s| !s.busy_in(epoch));
+        if view.epoch > epoch && at_rest {
+            if !view.all_ended || !self.stash.is_empty() {
+                let snapshot = self.call(|o, _| o.snapshot(epoch))?;
+                self.instance.pass_barrier(snapshot)?;
+                self.ready = self.stash.remove(&self.instance.epoch).unwrap_or_default();
+                return Ok(Some(Step::Worked));
+            }
+        } else if view.epoch > epoch {
+            return Ok(None);
+        }
+        let waits =
+            |input: usize| self.held_back().any(|s| s.input == input) || self.supersteps.as_ref().is_some_and(|s| s.holds(input));
+        let ended = (0..self.inlets.len()).find(|i| view.frontiers[*i].is_empty() && !self.inlets[*i].ended && !waits(*i));
         if let Some(input) = ended {
             self.inlets[input].ended = true;
             let progress = self.call(|o, out| o.end_input(input, out))?;
             return self.begin(Call::EndInput, progress, Permit::None).map(Some);
         }
-        if view.all_ended && self.ready.is_empty() && self.stash.is_empty() {
+        if view.all_ended && at_rest && self.supersteps.as_ref().is_none_or(Supersteps::is_empty) {
             let progress = self.call(|o, out| o.finish(out))?;
             return self.begin(Call::Finish, progress, Permit::None).map(Some);
         }
         Ok(None)
     }
 
+    /// Inside a loop: what the current superstep has to do.
+    fn superstep(&mut self, view: &View<'_>) -> Result<Option<Step>> {
+        let Some(supersteps) = &mut self.supersteps else { return Ok(None) };
+        let due = supersteps.due(view.frontiers, &mut self.instance);
+        self.instance.outlets.superstep = supersteps.current().unwrap_or(0);
+        match due {
+            Due::Nothing => Ok(None),
+            Due::Batch(input, batch) => self.deliver(input, batch, Permit::None).map(Some),
+            Due::End(superstep) => {
+                let progress = self.call(|o, out| o.end_superstep(superstep, out))?;
+                self.begin(Call::EndSuperstep, progress, Permit::None).map(Some)
+            }
+        }
+    }
+
     fn begin(&mut self, call: Call, progress: Progress, permit: Permit) -> Result<Step> {
-        self.pending = Some(Pending { call, waiting: false, _permit: permit });
+        self.pending = Some(Pending { call, _permit: permit });
         self.settle(progress)
     }
 
     /// Takes what the operator said to the pending call.
     fn settle(&mut self, progress: Progress) -> Result<Step> {
-        let Some(pending) = &mut self.pending else { return Ok(Step::Worked) };
-        pending.waiting = progress == Progress::Waiting;
         match progress {
             Progress::More => return Ok(Step::Worked),
             Progress::Waiting => return Ok(Step::Blocked),
             Progress::Done => {}
         }
-        let call = pending.call;
-        self.pending = None;
-        match call {
-            Call::Batch | Call::EndInput | Call::Timer => {}
-            Call::Watermark(watermark) => {
+        match self.pending.take().map(|pending| pending.call) {
+            None | Some(Call::Batch | Call::EndInput | Call::Timer) => {}
+            Some(Call::Watermark(watermark)) => {
                 self.watermark = watermark;
+                // At the end the capability is not moved but dropped.
                 if watermark < i64::MAX {
-                    self.instance.advance(Time::new(self.epoch, 0, watermark))?;
+                    self.instance.advance(0, watermark)?;
                 }
             }
-            Call::Finish => {
-                self.finished = true;
+            Some(Call::EndSuperstep) => {
                 self.instance.outlets.flush()?;
-                self.instance.outlets.close();
-                if !self.operator.as_deref().is_some_and(|o| o.commits()) {
-                    let operator = self.operator.take();
-                    flatten(guard(|| {
-                        drop(operator);
-                        Ok(())
-                    }))?;
+                if let Some(supersteps) = &mut self.supersteps {
+                    supersteps.close(&mut self.instance);
                 }
-                self.instance.finished();
             }
+            Some(Call::Finish) => self.finish()?,
         }
         Ok(Step::Worked)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.finished = true;
+        let epoch = self.instance.epoch;
+        let snapshot = if self.instance.checkpointed() { self.call(|o, _| o.snapshot(epoch))? } else { Snapshot::default() };
+        if !self.call(|o, _| Ok(o.commits()))? {
+            let operator = self.operator.take();
+            flatten(guard(|| {
+                drop(operator);
+                Ok(())
+            }))?;
+        }
+        self.instance.finish(snapshot)
+    }
+
+    /// Of a timestamp assigner: announces its own watermark.
+    fn assign(&mut self) -> Result<()> {
+        let own = self.call(|o, _| Ok(Status { watermark: o.watermark(), idle: o.idle() }))?;
+        self.ticker.tick(&mut self.instance, own, true).map(drop)
     }
 
     fn call<R>(&mut self, f: impl FnOnce(&mut dyn Operator, &mut dyn Output) -> Result<R>) -> Result<R> {
@@ -271,6 +387,9 @@ impl OperatorHarness {
         self.pending = None;
         self.stash.clear();
         self.ready.clear();
+        if let Some(supersteps) = &mut self.supersteps {
+            supersteps.clear();
+        }
         self.instance.outlets.close();
         self.inlets.iter_mut().for_each(Inlet::discard);
     }

@@ -19,6 +19,8 @@ pub(super) struct Outlets {
     pub ports: Vec<Vec<OutEdge>>,
     /// Processing-time timers, earliest first.
     pub timers: BinaryHeap<Reverse<i64>>,
+    /// The superstep that the operator is in, where it is in one.
+    pub superstep: u64,
     pub records: u64,
     pub batches: u64,
 }
@@ -123,7 +125,7 @@ impl Sender {
         target: usize,
         batch: Batch,
     ) -> Result<()> {
-        if batch.is_empty() {
+        if batch.is_empty() && batch.position.is_none() {
             return Ok(());
         }
         let gate = self.gates.get(target);
@@ -146,7 +148,7 @@ impl Sender {
 
 impl Outlets {
     pub(super) fn new(ports: Vec<Vec<OutEdge>>) -> Self {
-        Self { ports, timers: BinaryHeap::new(), records: 0, batches: 0 }
+        Self { ports, timers: BinaryHeap::new(), superstep: 0, records: 0, batches: 0 }
     }
 
     pub(super) fn edges(&mut self) -> impl Iterator<Item = &mut OutEdge> {
@@ -199,6 +201,10 @@ impl Output for Outlets {
 
     fn congested(&self, port: usize) -> bool {
         self.ports.get(port).is_some_and(|edges| edges.iter().any(|e| e.full().is_some()))
+    }
+
+    fn superstep(&self) -> u64 {
+        self.superstep
     }
 
     fn set_timer(&mut self, at: i64) {

@@ -21,9 +21,10 @@ impl Default for EdgeBudget {
 }
 
 impl EdgeBudget {
-    fn limit(self) -> i64 {
+    /// What each of `processes` may have in flight.
+    pub(super) fn share(self, processes: usize) -> i64 {
         match self {
-            Self::Bytes(n) | Self::Batches(n) => n.max(1) as i64,
+            Self::Bytes(n) | Self::Batches(n) => (n / processes).max(1) as i64,
         }
     }
 
@@ -36,7 +37,7 @@ impl EdgeBudget {
     }
 }
 
-/// The budget of one edge and one receiving worker. Senders take more than there is when they must (what one call emits,
+/// The budget of one edge and one receiving worker, or this process's share of it. Senders take more than there is when they must (what one call emits,
 /// what a barrier flushes), but call no operator while a gate of theirs is full.
 pub(super) struct Gate {
     used: AtomicI64,
@@ -46,10 +47,10 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(budget: EdgeBudget) -> Arc<Self> {
+    pub(super) fn new(budget: EdgeBudget, processes: usize) -> Arc<Self> {
         Arc::new(Self {
             used: AtomicI64::new(0),
-            limit: budget.limit(),
+            limit: budget.share(processes),
             has_waiters: AtomicBool::new(false),
             waiters: Mutex::new(Vec::new()),
         })

@@ -49,7 +49,7 @@ pub enum NodeKind {
     /// forward inputs enter at superstep 0, feedback of superstep `s` enters superstep `s + 1` once `s` has ended
     /// everywhere. Every node between the head and its feedback edges sees [`Operator::end_superstep`].
     LoopHead,
-    /// Where records leave a bulk or delta loop: one input, one output, outside the loop.
+    /// Where records leave a loop of any kind: one input, one output, outside the loop. Supersteps count from 0 again.
     LoopExit,
     /// Where a loop over an unbounded stream begins: input 0 is the forward input, the others are feedback edges; one
     /// output. Epoch and watermark are those of the forward input; feedback enters at the head's current time.

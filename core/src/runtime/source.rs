@@ -1,10 +1,12 @@
-//! Drives a [`Source`]: polls it while its outputs have room, moves its capability with its watermark.
+//! Drives a [`Source`]: polls it while its outputs have room, has it pass barriers at once, moves its capability with its
+//! watermark.
 
 use super::failure::guard;
+use super::idle::Status;
 use super::instance::Instance;
 use super::job::flatten;
-use super::time::Time;
-use crate::{Progress, Result, Source};
+use super::ticker::Ticker;
+use crate::{Progress, Result, Snapshot, Source};
 use std::time::Instant;
 
 /// Polls an activation.
@@ -12,14 +14,21 @@ const FUEL: usize = 16;
 
 pub(super) struct SourceHarness {
     pub instance: Instance,
-    pub source: Option<Box<dyn Source>>,
+    source: Option<Box<dyn Source>>,
+    ticker: Ticker,
     stopped: bool,
-    done: bool,
+}
+
+impl Drop for SourceHarness {
+    /// A worker that dies in the middle of a job drops what it runs.
+    fn drop(&mut self) {
+        self.discard();
+    }
 }
 
 impl SourceHarness {
     pub(super) fn new(instance: Instance, source: Option<Box<dyn Source>>) -> Self {
-        Self { instance, source, stopped: false, done: false }
+        Self { instance, source, ticker: Ticker::default(), stopped: false }
     }
 
     /// One activation. True while the instance must be kept.
@@ -40,40 +49,63 @@ impl SourceHarness {
     }
 
     fn run(&mut self) -> Result<()> {
-        if self.done {
-            return Ok(());
-        }
-        let Some(source) = self.source.as_deref_mut() else { return Ok(()) };
-        let instance = &mut self.instance;
-        if instance.job.stopping() && !self.stopped {
-            self.stopped = true;
+        let Self { instance, source: slot, ticker, stopped } = self;
+        let Some(source) = slot.as_deref_mut() else { return Ok(()) };
+        if instance.job.stopping() && !*stopped {
+            *stopped = true;
             flatten(guard(|| {
                 source.stop();
                 Ok(())
             }))?;
         }
+        // Barriers pass whether there is room or not: what holds the source back may be waiting for them.
+        while instance.epoch < instance.job.requested() {
+            let epoch = instance.epoch;
+            let snapshot = flatten(guard(|| source.snapshot(epoch)))?;
+            instance.pass_barrier(snapshot)?;
+        }
+        while let Some((epoch, complete)) = instance.next_fate() {
+            if complete {
+                flatten(guard(|| source.checkpoint_complete(epoch)))?;
+            }
+        }
+        let mut waiting = false;
         for _ in 0..FUEL {
-            if instance.blocked() {
-                return Ok(());
+            if instance.blocked() || instance.job.stash.wait(&instance.wake) {
+                waiting = true;
+                break;
             }
             match flatten(guard(|| source.poll(&mut instance.outlets)))? {
                 Progress::More => {}
                 Progress::Waiting => {
+                    waiting = true;
                     instance.outlets.flush()?;
-                    return instance.advance(Time::new(0, 0, source.watermark()));
+                    break;
                 }
                 Progress::Done => {
-                    self.done = true;
-                    self.source = None;
-                    instance.outlets.flush()?;
-                    instance.outlets.close();
-                    instance.finished();
-                    return Ok(());
+                    instance.job.publish(instance.node, instance.worker, Status { watermark: i64::MAX, idle: true });
+                    let epoch = instance.epoch;
+                    let checkpointed = instance.checkpointed();
+                    let source = slot.take();
+                    let snapshot = flatten(guard(|| match source {
+                        Some(mut source) if checkpointed => source.snapshot(epoch),
+                        _ => Ok(Snapshot::default()),
+                    }))?;
+                    return instance.finish(snapshot);
                 }
             }
         }
-        instance.again();
-        instance.advance(Time::new(0, 0, source.watermark()))
+        let own = flatten(guard(|| Ok(Status { watermark: source.watermark(), idle: source.idle() })))?;
+        if let Some(global) = ticker.tick(instance, own, waiting)? {
+            flatten(guard(|| {
+                source.on_global_watermark(global);
+                Ok(())
+            }))?;
+        }
+        if !waiting {
+            instance.again();
+        }
+        Ok(())
     }
 
     fn discard(&mut self) {

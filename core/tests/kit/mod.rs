@@ -1,7 +1,7 @@
 //! Small operators for the runtime's tests.
 #![allow(dead_code, reason = "each test uses some of it")]
 
-use fluvial_core::runtime::{Edge, EdgeBudget, Emit, NodeKind, Partitioner, PlanNode, Route, RunConfig};
+use fluvial_core::runtime::{BatchCodec, Edge, EdgeBudget, Emit, NodeKind, Partitioner, PlanNode, Route, RunConfig};
 use fluvial_core::{Batch, Operator, Output, Progress, Records, Result, Source};
 use fluvial_memory::MemoryManager;
 use std::sync::{Arc, Mutex};
@@ -116,4 +116,28 @@ pub fn by_hash() -> Route {
         }
     }
     Route::Partition(Arc::new(|| Box::new(ByHash(Vec::new()))))
+}
+
+/// Numbers as eight bytes each.
+pub struct Numbers;
+
+impl BatchCodec for Numbers {
+    fn encode(&self, batch: &Batch, out: &mut Vec<u8>) -> Result<()> {
+        out.extend(peek(batch).iter().flat_map(|n| n.to_le_bytes()));
+        Ok(())
+    }
+    fn decode(&self, bytes: &[u8]) -> Result<Batch> {
+        Ok(Batch::typed(bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect::<Vec<u64>>()))
+    }
+}
+
+/// An edge between processes.
+pub fn wide(from: usize, port: usize, route: Route) -> Edge {
+    Edge::new(from, port, route).codec(Arc::new(Numbers))
+}
+
+/// Addresses of processes on this host that nobody uses.
+pub fn addresses(processes: usize) -> Vec<String> {
+    let listeners: Vec<_> = (0..processes).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    listeners.iter().map(|l| l.local_addr().unwrap().to_string()).collect()
 }

@@ -14,6 +14,10 @@ use std::sync::Arc;
 pub(crate) struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(1);
         remix(self.0, 3)

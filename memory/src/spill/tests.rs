@@ -169,6 +169,7 @@ fn damage_is_found_and_named() {
         (0..2000).for_each(|i| writer.push(&bytes(i, 100)).unwrap());
         let run = writer.finish().unwrap();
         let (file, block) = (run.shared.file.handle(), run.blocks()[2]);
+        // The writer's blocks are small under this budget, so the file is an ordinary one and takes single bytes.
         for at in [0, 5, 9, 17, 40, 1000] {
             let mut byte = [0];
             file.read_exact_at(&mut byte, block.offset + at).unwrap();
@@ -192,7 +193,7 @@ fn a_full_disk_is_one_clear_error() {
     let full = std::fs::File::options().read(true).write(true).open("/dev/full").unwrap();
     let file = file::SpillFile::adopt(full, "/dev/full".into(), &open);
     let buffer = reservation.alloc().unwrap();
-    let mut writer = writer::RunWriter::new(spill.shared().clone(), file, RowShape::VARIABLE, &reservation, buffer, None);
+    let mut writer = writer::RunWriter::new(spill.shared().clone(), file, RowShape::VARIABLE, &reservation, vec![buffer], None);
     let error = std::iter::repeat_with(|| writer.push(&[7; 1000])).find_map(Result::err).unwrap();
     let text = error.to_string();
     assert!(text.contains("/dev/full") && text.contains("write failed") && text.contains("No space left"), "{text}");

@@ -20,6 +20,9 @@ pub struct RunWriter {
     answers: Arc<Mailbox>,
     /// The block being filled; `None` while every buffer is being written.
     current: Option<Extent>,
+    /// Buffers that are free; of those that come back, so many are kept, the current one included.
+    spare: Vec<Extent>,
+    keep: usize,
     /// Bytes of `current` that are filled, the head's room included.
     filled: usize,
     /// Rows in `current`.
@@ -38,17 +41,21 @@ impl RunWriter {
         file: SpillFile,
         shape: RowShape,
         reservation: &Reservation,
-        buffer: Extent,
+        mut buffers: Vec<Extent>,
         waker: Option<Waker>,
     ) -> Self {
+        let keep = buffers.len();
+        let first = buffers.pop().expect("a writer has a buffer");
         Self {
             manager,
             file: Arc::new(file),
             shape,
             reservation: reservation.clone(),
             answers: Mailbox::new(waker),
-            segments: buffer.segments(),
-            current: Some(buffer),
+            segments: first.segments(),
+            current: Some(first),
+            spare: buffers,
+            keep,
             filled: HEAD,
             rows_here: 0,
             in_flight: 0,
@@ -115,7 +122,7 @@ impl RunWriter {
 
     /// Whether a row can be pushed without waiting. If not, the waker is called when it can.
     pub fn ready(&self) -> bool {
-        self.current.is_some() || !self.answers.is_empty()
+        self.current.is_some() || !self.spare.is_empty() || !self.answers.is_empty()
     }
 
     /// Sends what is left to disk: [`Progress::Waiting`] while blocks are being written, then [`Progress::Done`].
@@ -132,7 +139,15 @@ impl RunWriter {
     ///
     /// # Errors
     /// Of any write.
-    pub fn finish(mut self) -> Result<Run> {
+    pub fn finish(self) -> Result<Run> {
+        Ok(self.finish_with_buffers()?.0)
+    }
+
+    /// As [`RunWriter::finish`]; gives the buffers back, for the next writer.
+    ///
+    /// # Errors
+    /// Of any write.
+    pub fn finish_with_buffers(mut self) -> Result<(Run, Vec<Extent>)> {
         self.submit();
         while self.in_flight > 0 {
             let done = self.answers.wait();
@@ -147,7 +162,8 @@ impl RunWriter {
             bytes: self.bytes,
             max_row: self.max_row,
         };
-        Ok(Run { shared: Arc::new(shared) })
+        let buffers = self.current.into_iter().chain(self.spare).collect();
+        Ok((Run { shared: Arc::new(shared) }, buffers))
     }
 
     /// The current block is full, or missing: sends it off and finds a buffer for a row that takes `needed` bytes.
@@ -159,6 +175,10 @@ impl RunWriter {
             return Ok(()); // a long row, which has its own way
         }
         while self.current.is_none() {
+            self.current = self.spare.pop();
+            if self.current.is_some() {
+                break;
+            }
             // One buffer is always kept, here or in flight, so there is an answer to wait for.
             if self.in_flight < IN_FLIGHT {
                 self.current = self.reservation.alloc_extent(self.segments);
@@ -232,16 +252,16 @@ impl RunWriter {
         self.settle(done)
     }
 
-    /// Notes where blocks went. Keeps one buffer; more than that go back to the reservation.
+    /// Notes where blocks went. Buffers beyond those to keep go back to the reservation.
     fn settle(&mut self, done: Vec<Done>) -> Result<()> {
         let mut outcome = Ok(());
         for Done { index, block, buffer, result } in done {
             self.in_flight -= 1;
             self.blocks[index] = block;
             outcome = outcome.and(result);
-            if self.current.is_none() && buffer.segments() == self.segments {
-                self.current = Some(buffer);
-                self.filled = HEAD;
+            let at_hand = self.spare.len() + usize::from(self.current.is_some());
+            if at_hand < self.keep && buffer.segments() == self.segments {
+                self.spare.push(buffer);
             }
         }
         outcome

@@ -17,13 +17,14 @@
 //! Keys of fixed width lie one after another with a constant stride; others have offsets, and are written in two
 //! passes: lengths, then bytes. Either way the loop over the rows is inside, the match on the type outside.
 
+mod arrays;
 mod read;
 mod source;
 mod write;
 
-pub(crate) use read::Gather;
+pub(crate) use arrays::Gather;
 pub(crate) use source::{ByteValues, OffsetBytes, Rows, Source, Values, fixed_width, with_bytes};
-pub(crate) use write::for_each_row;
+pub(crate) use write::{for_each_row, valid};
 
 use crate::hash::hash_bytes;
 use crate::{Error, KeyWidth, Result};
@@ -178,6 +179,22 @@ impl KeyEncoder {
         }
         self.nulls(&sources, &rows, &mut out.nulls);
         Ok(())
+    }
+
+    /// A key of nulls, or of zeros and empty strings where there are no nulls.
+    pub(crate) fn default_key(&self) -> Vec<u8> {
+        let mut key = Vec::new();
+        for part in &self.columns {
+            if part.column.nullable {
+                key.push(part.null_byte());
+            }
+            match part.kind.width() {
+                Some(width) => key.resize(key.len() + width, 0),
+                None if part.column.nullable => {}
+                None => key.extend([part.mask(); 2]),
+            }
+        }
+        key
     }
 
     /// Checks the arrays and prepares them for the loops.

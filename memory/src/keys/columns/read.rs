@@ -1,23 +1,14 @@
 //! Key bytes back to arrays.
 
-use super::source::{ByteValues, Source, Values, with_bytes};
+use super::arrays::Gather;
 use super::write::{Kind, with_fixed};
 use super::{KeyEncoder, Part};
-use crate::hash::hash_bytes;
 use crate::keys::{FixedKey, ends_early, unescape};
 use crate::{Error, Result};
-use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
-use arrow_array::types::{
-    ArrowDictionaryKeyType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
-};
-use arrow_array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, UInt32Array, make_array};
-use arrow_buffer::{
-    ArrowNativeType, BooleanBuffer, Buffer, IntervalDayTime, IntervalMonthDayNano, NullBuffer, OffsetBuffer, ScalarBuffer, i256,
-};
-use arrow_data::ArrayData;
+use arrow_array::ArrayRef;
+use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, IntervalDayTime, IntervalMonthDayNano, NullBuffer, i256};
 use arrow_schema::DataType;
 use half::f16;
-use std::sync::Arc;
 
 impl KeyEncoder {
     /// The columns that the keys were made of.
@@ -63,6 +54,7 @@ impl Reader<'_> {
         let data_type = &self.part.column.data_type;
         let value_type = match data_type {
             DataType::Dictionary(_, values) => values,
+            DataType::RunEndEncoded(_, values) => values.data_type(),
             other => other,
         };
         let len = self.keys.len();
@@ -76,14 +68,11 @@ impl Reader<'_> {
             Kind::Fixed(width) => self.fixed_bytes(width, value_type, nulls)?,
             Kind::Bytes => {
                 let (offsets, bytes) = self.bytes(nulls.as_ref())?;
-                Gather::bytes(value_type, offsets, bytes, nulls)?
+                Gather::bytes(value_type, len, nulls, |row| &bytes[offsets[row]..offsets[row + 1]])?
             }
             kind => with_fixed!(kind, K => self.fixed::<{ <K as FixedKey>::WIDTH }, K>(value_type, nulls)?, unreachable!()),
         };
-        match data_type {
-            DataType::Dictionary(key, _) => Gather::dictionary(key, values, &self.part.column.name),
-            _ => Ok(values),
-        }
+        Gather::repeated(data_type, values, &self.part.column.name)
     }
 
     fn nulls(&mut self) -> Result<Option<NullBuffer>> {
@@ -170,163 +159,4 @@ impl Reader<'_> {
     fn fail(&self, what: String) -> Error {
         Error::Codec { type_name: format!("key column {}", self.part.column.name), what }
     }
-}
-
-/// Arrays of gathered values.
-pub(crate) struct Gather;
-
-impl Gather {
-    pub fn null(data_type: &DataType, len: usize) -> Result<ArrayRef> {
-        Ok(make_array(ArrayData::new_null(data_type, len)))
-    }
-
-    pub fn bools(values: &[bool], nulls: Option<NullBuffer>) -> ArrayRef {
-        let bits = BooleanBuffer::collect_bool(values.len(), |i| values[i]);
-        Arc::new(arrow_array::BooleanArray::new(bits, nulls))
-    }
-
-    /// An array whose values lie in `values` one after another.
-    pub fn fixed(data_type: &DataType, len: usize, values: Buffer, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        let data = ArrayData::builder(data_type.clone()).len(len).add_buffer(values).nulls(nulls).build();
-        data.map(make_array).map_err(|error| fail(data_type, error))
-    }
-
-    /// An array of strings or byte strings, large or not or views. Checks UTF-8.
-    pub fn bytes(data_type: &DataType, offsets: Vec<usize>, bytes: Vec<u8>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        use arrow_array::{BinaryArray, LargeBinaryArray, LargeStringArray, StringArray};
-        let large = |offsets: &[usize]| {
-            let offsets: Vec<i64> = offsets.iter().map(|&offset| offset as i64).collect();
-            OffsetBuffer::new(ScalarBuffer::from(offsets))
-        };
-        let small = |offsets: &[usize]| {
-            if bytes.len() > i32::MAX as usize {
-                let what = format!("expected at most {} bytes in a column of a batch, found {}", i32::MAX, bytes.len());
-                return Err(Error::Codec { type_name: data_type.to_string(), what });
-            }
-            let offsets: Vec<i32> = offsets.iter().map(|&offset| offset as i32).collect();
-            Ok(OffsetBuffer::new(ScalarBuffer::from(offsets)))
-        };
-        let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|error| fail(data_type, error));
-        Ok(match data_type {
-            DataType::Utf8 => {
-                let array = StringArray::try_new(small(&offsets)?, Buffer::from_vec(bytes), nulls);
-                Arc::new(array.map_err(|error| fail(data_type, error))?)
-            }
-            DataType::Binary => {
-                let array = BinaryArray::try_new(small(&offsets)?, Buffer::from_vec(bytes), nulls);
-                Arc::new(array.map_err(|error| fail(data_type, error))?)
-            }
-            DataType::LargeUtf8 => {
-                let array = LargeStringArray::try_new(large(&offsets), Buffer::from_vec(bytes), nulls);
-                Arc::new(array.map_err(|error| fail(data_type, error))?)
-            }
-            DataType::LargeBinary => {
-                let array = LargeBinaryArray::try_new(large(&offsets), Buffer::from_vec(bytes), nulls);
-                Arc::new(array.map_err(|error| fail(data_type, error))?)
-            }
-            DataType::Utf8View => {
-                let mut builder = StringViewBuilder::with_capacity(offsets.len());
-                for (i, range) in offsets.windows(2).enumerate() {
-                    match nulls.as_ref().is_some_and(|nulls| nulls.is_null(i)) {
-                        true => builder.append_null(),
-                        false => builder.append_value(utf8(&bytes[range[0]..range[1]])?),
-                    }
-                }
-                Arc::new(builder.finish())
-            }
-            DataType::BinaryView => {
-                let mut builder = BinaryViewBuilder::with_capacity(offsets.len());
-                for (i, range) in offsets.windows(2).enumerate() {
-                    match nulls.as_ref().is_some_and(|nulls| nulls.is_null(i)) {
-                        true => builder.append_null(),
-                        false => builder.append_value(&bytes[range[0]..range[1]]),
-                    }
-                }
-                Arc::new(builder.finish())
-            }
-            other => return Err(Error::Unsupported(format!("{other} is no type of strings or bytes"))),
-        })
-    }
-
-    /// A dictionary of the distinct values of an array.
-    ///
-    /// # Errors
-    /// If there are more of them than the key type can number.
-    pub fn dictionary(key: &DataType, values: ArrayRef, column: &str) -> Result<ArrayRef> {
-        let (keys, firsts) = distinct(&values)?;
-        let values = match firsts {
-            Some(firsts) => arrow_select::take::take(&values, &UInt32Array::from(firsts), None)
-                .map_err(|error| fail(values.data_type(), error))?,
-            None => values,
-        };
-        match key {
-            DataType::Int8 => dictionary::<Int8Type>(keys, values, column),
-            DataType::Int16 => dictionary::<Int16Type>(keys, values, column),
-            DataType::Int32 => dictionary::<Int32Type>(keys, values, column),
-            DataType::Int64 => dictionary::<Int64Type>(keys, values, column),
-            DataType::UInt8 => dictionary::<UInt8Type>(keys, values, column),
-            DataType::UInt16 => dictionary::<UInt16Type>(keys, values, column),
-            DataType::UInt32 => dictionary::<UInt32Type>(keys, values, column),
-            DataType::UInt64 => dictionary::<UInt64Type>(keys, values, column),
-            other => Err(Error::Unsupported(format!("column `{column}`: dictionary keys of type {other}"))),
-        }
-    }
-}
-
-fn dictionary<K: ArrowDictionaryKeyType>(keys: Vec<Option<u32>>, values: ArrayRef, column: &str) -> Result<ArrayRef> {
-    let count = values.len();
-    if count > 0 && K::Native::from_usize(count - 1).is_none() {
-        return Err(Error::Codec {
-            type_name: format!("dictionary column {column}"),
-            what: format!("expected at most as many distinct values in a batch as {} can number, found {count}", K::DATA_TYPE),
-        });
-    }
-    let keys: PrimitiveArray<K> = keys.into_iter().map(|key| K::Native::from_usize(key? as usize)).collect();
-    let array = DictionaryArray::try_new(keys, values).map_err(|error| fail(&K::DATA_TYPE, error))?;
-    Ok(Arc::new(array))
-}
-
-/// For each row the number of its value among the distinct ones, and a row of each. Values that are not plain bytes
-/// count as distinct.
-fn distinct(array: &ArrayRef) -> Result<(Vec<Option<u32>>, Option<Vec<u32>>)> {
-    let source = Source::of(array)?;
-    let valid = |row| source.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-    let len = array.len();
-    let numbers = match &source.values {
-        Values::Fixed(values) => {
-            let width = values.len() / len.max(1);
-            number(len, valid, |row| &values[row * width..(row + 1) * width])
-        }
-        Values::Bool(values) => number(len, valid, |row| if values.value(row) { &[1] } else { &[0] }),
-        values => with_bytes!(values, bytes => number(len, valid, |row| bytes.bytes(row)), {
-            return Ok(((0..len).map(|row| valid(row).then_some(row as u32)).collect(), None));
-        }),
-    };
-    Ok((numbers.0, Some(numbers.1)))
-}
-
-fn number<'a>(len: usize, valid: impl Fn(usize) -> bool, value: impl Fn(usize) -> &'a [u8]) -> (Vec<Option<u32>>, Vec<u32>) {
-    let mut table = hashbrown::HashTable::<u32>::new();
-    let mut firsts = Vec::new();
-    let numbers = (0..len).map(|row| {
-        valid(row).then(|| {
-            let bytes = value(row);
-            let entry = table.entry(
-                hash_bytes(bytes),
-                |&number| value(firsts[number as usize] as usize) == bytes,
-                |&number| hash_bytes(value(firsts[number as usize] as usize)),
-            );
-            let number = *entry.or_insert(firsts.len() as u32).get();
-            if number as usize == firsts.len() {
-                firsts.push(row as u32);
-            }
-            number
-        })
-    });
-    (numbers.collect(), firsts)
-}
-
-#[cold]
-fn fail(data_type: &DataType, error: impl std::fmt::Display) -> Error {
-    Error::Codec { type_name: data_type.to_string(), what: error.to_string() }
 }

@@ -3,9 +3,11 @@
 use crate::{Error, Result};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowDictionaryKeyType, BinaryViewType, ByteViewType, GenericBinaryType, GenericStringType, StringViewType,
+    ArrowDictionaryKeyType, BinaryViewType, ByteViewType, GenericBinaryType, GenericStringType, RunEndIndexType, StringViewType,
 };
-use arrow_array::{Array, ArrayRef, DictionaryArray, GenericByteViewArray, downcast_dictionary_array};
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, GenericByteViewArray, RunArray, downcast_dictionary_array, downcast_run_array,
+};
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer};
 use arrow_schema::DataType;
 use std::borrow::Cow;
@@ -42,10 +44,10 @@ impl Rows<'_> {
         }))
     }
 
-    /// Number of null rows.
+    /// Whether any of these rows is null.
     pub fn any_null(&self, nulls: &NullBuffer) -> bool {
         match self {
-            Self::Range(range) => (range.len() > 0) && nulls.slice(range.start, range.len()).null_count() > 0,
+            Self::Range(range) => nulls.slice(range.start, range.len()).null_count() > 0,
             Self::Selection(rows) => rows.iter().any(|&row| nulls.is_null(row as usize)),
         }
     }
@@ -63,14 +65,15 @@ pub(crate) enum Values<'a> {
     Bytes64(&'a [i64], &'a [u8]),
     Utf8View(&'a GenericByteViewArray<StringViewType>),
     BinaryView(&'a GenericByteViewArray<BinaryViewType>),
-    Nested(&'a ArrayRef),
+    /// Anything else.
+    Nested,
 }
 
 /// An array prepared for the loops.
 #[derive(Clone, Debug)]
 pub(crate) struct Source<'a> {
     pub values: Values<'a>,
-    /// For a dictionary: the value of each row. Null rows point at an arbitrary one.
+    /// For a dictionary or runs: the value of each row. Null rows point at an arbitrary one.
     pub index: Option<Vec<u32>>,
     /// The logical nulls; absent if there are none.
     pub nulls: Option<NullBuffer>,
@@ -83,6 +86,10 @@ impl<'a> Source<'a> {
             DataType::Dictionary(..) => downcast_dictionary_array!(
                 array => (Self::values(array.values())?, Some(index(array)?)),
                 other => return Err(Error::Unsupported(format!("dictionary type {other}")))
+            ),
+            DataType::RunEndEncoded(..) => downcast_run_array!(
+                array => (Self::values(array.values())?, Some(runs(array)?)),
+                other => return Err(Error::Unsupported(format!("run-end type {other}")))
             ),
             _ => (Self::values(array)?, None),
         };
@@ -122,12 +129,12 @@ impl<'a> Source<'a> {
                     let values = &data.buffers()[0];
                     Values::Fixed(values.slice_with_length(data.offset() * width, data.len() * width))
                 }
-                None => Values::Nested(array),
+                None => Values::Nested,
             },
         })
     }
 
-    /// The rows of the values: `rows` itself, but for a dictionary.
+    /// The rows of the values: `rows` itself, but for a dictionary or runs.
     pub fn rows<'r>(&self, rows: &'r Rows<'r>) -> Cow<'r, Rows<'r>> {
         match &self.index {
             Some(index) => Cow::Owned(rows.through(index)),
@@ -160,12 +167,16 @@ fn index<K: ArrowDictionaryKeyType>(array: &DictionaryArray<K>) -> Result<Vec<u3
     Ok(keys.values().iter().map(|key| key.as_usize().min(last) as u32).collect())
 }
 
+fn runs<R: RunEndIndexType>(array: &RunArray<R>) -> Result<Vec<u32>> {
+    let rows: Vec<R::Native> = (0..array.len()).map(R::Native::usize_as).collect();
+    let index = array.get_physical_indices(&rows).map_err(|error| Error::Unsupported(error.to_string()))?;
+    Ok(index.into_iter().map(|run| run as u32).collect())
+}
+
 /// The bytes of variable-length values, by row; one implementation a layout, so that loops are made for each.
 pub(crate) trait ByteValues {
     fn bytes(&self, row: usize) -> &[u8];
-    fn len(&self, row: usize) -> usize {
-        self.bytes(row).len()
-    }
+    fn length(&self, row: usize) -> usize;
 }
 
 pub(crate) struct OffsetBytes<'a, O>(pub &'a [O], pub &'a [u8]);
@@ -176,7 +187,7 @@ impl<O: ArrowNativeType> ByteValues for OffsetBytes<'_, O> {
         &self.1[self.0[row].as_usize()..self.0[row + 1].as_usize()]
     }
     #[inline(always)]
-    fn len(&self, row: usize) -> usize {
+    fn length(&self, row: usize) -> usize {
         self.0[row + 1].as_usize() - self.0[row].as_usize()
     }
 }
@@ -187,7 +198,7 @@ impl<T: ByteViewType> ByteValues for &GenericByteViewArray<T> {
         self.value(row).as_ref()
     }
     #[inline(always)]
-    fn len(&self, row: usize) -> usize {
+    fn length(&self, row: usize) -> usize {
         self.views()[row] as u32 as usize
     }
 }

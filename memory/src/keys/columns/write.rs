@@ -67,10 +67,8 @@ impl Kind {
             | DataType::Binary
             | DataType::LargeBinary
             | DataType::BinaryView => Self::Bytes,
-            DataType::Dictionary(_, values) => match **values {
-                DataType::Dictionary(..) => return None,
-                ref values => return Self::of(values),
-            },
+            DataType::Dictionary(_, values) if !repeats(values) => return Self::of(values),
+            DataType::RunEndEncoded(_, values) if !repeats(values.data_type()) => return Self::of(values.data_type()),
             _ => return None,
         })
     }
@@ -89,6 +87,11 @@ impl Kind {
             Self::Bytes => return None,
         })
     }
+}
+
+/// Whether a type is an encoding of repeated values.
+fn repeats(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Dictionary(..) | DataType::RunEndEncoded(..))
 }
 
 /// `for_each_row!(rows, |i, row| body)`: the `i`-th of the rows is row number `row`. A macro, so that each form of the
@@ -187,7 +190,7 @@ impl KeyEncoder {
 }
 
 /// Whether each row has a value.
-fn valid(nulls: &NullBuffer, rows: &Rows<'_>) -> Vec<bool> {
+pub(crate) fn valid(nulls: &NullBuffer, rows: &Rows<'_>) -> Vec<bool> {
     match rows {
         Rows::Range(range) => nulls.slice(range.start, range.len()).iter().collect(),
         Rows::Selection(rows) => rows.iter().map(|&row| nulls.is_valid(row as usize)).collect(),

@@ -1,0 +1,142 @@
+use super::{Collector, Context};
+use crate::{Batch, Position, Progress, Records};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+
+/// Records a typed batch holds before it is sent.
+pub(crate) const BATCH_RECORDS: usize = 1024;
+
+/// The end of a typed chain: an output port.
+pub(crate) struct TypedPort<T> {
+    port: usize,
+    records: Vec<T>,
+    /// Event times beside the records; empty while the stream has none.
+    times: Vec<i64>,
+    order: Order,
+}
+
+/// Numbers the pieces into which one positioned input batch falls.
+#[derive(Default)]
+struct Order {
+    range: u64,
+    sequence: u64,
+}
+
+impl Order {
+    /// The position of the next piece of the input batch at `position`.
+    fn piece(&mut self, position: Position, last_piece: bool) -> Position {
+        if self.range != position.range {
+            *self = Self { range: position.range, sequence: 0 };
+        }
+        let sequence = self.sequence;
+        self.sequence += 1;
+        Position { range: position.range, sequence, last: position.last && last_piece }
+    }
+}
+
+impl<T: Clone + Send + 'static> TypedPort<T> {
+    pub(crate) fn new(port: usize) -> Self {
+        Self { port, records: Vec::new(), times: Vec::new(), order: Order::default() }
+    }
+
+    fn send(&mut self, position: Option<Position>, context: &mut Context<'_>) {
+        if context.failed() {
+            return self.records.clear();
+        }
+        let mut batch = Batch::typed(std::mem::take(&mut self.records));
+        if !self.times.is_empty() {
+            batch.event_times = Some(std::mem::take(&mut self.times));
+        }
+        batch.position = position;
+        if let Err(error) = context.out.send(self.port, batch) {
+            context.fail(error);
+        }
+    }
+}
+
+impl<T: Clone + Send + 'static> Collector<T> for TypedPort<T> {
+    #[inline]
+    fn push(&mut self, record: T, context: &mut Context<'_>) {
+        if self.records.capacity() == 0 {
+            self.records.reserve(BATCH_RECORDS);
+        }
+        self.records.push(record);
+        if context.time != i64::MIN {
+            self.times.push(context.time);
+        }
+        // A positioned batch is cut at its end only: where it stands is not known before.
+        if self.records.len() >= BATCH_RECORDS && context.position.is_none() {
+            self.send(None, context);
+        }
+    }
+
+    fn end_batch(&mut self, position: Option<Position>, context: &mut Context<'_>) {
+        match position {
+            Some(position) => {
+                let position = self.order.piece(position, true);
+                self.send(Some(position), context);
+            }
+            None if self.records.is_empty() => {}
+            None => self.send(None, context),
+        }
+    }
+
+    fn finish(&mut self, _context: &mut Context<'_>) -> Progress {
+        Progress::Done
+    }
+}
+
+/// The end of a table's chain: an output port.
+pub(crate) struct TablePort {
+    port: usize,
+    schema: SchemaRef,
+    held: Vec<RecordBatch>,
+    order: Order,
+}
+
+impl TablePort {
+    pub(crate) fn new(port: usize, schema: SchemaRef) -> Self {
+        Self { port, schema, held: Vec::new(), order: Order::default() }
+    }
+}
+
+impl Collector<RecordBatch> for TablePort {
+    fn push(&mut self, batch: RecordBatch, context: &mut Context<'_>) {
+        if batch.num_rows() > 0 {
+            self.held.push(batch);
+        }
+        if context.position.is_none() {
+            self.end_batch(None, context);
+        }
+    }
+
+    fn end_batch(&mut self, position: Option<Position>, context: &mut Context<'_>) {
+        let mut held = std::mem::take(&mut self.held).into_iter().peekable();
+        // The last batch of a range is announced even if a filter left nothing of it.
+        let Some(position) = position else {
+            return held.for_each(|records| send(self.port, Records::Table(records), None, context));
+        };
+        if held.peek().is_none() {
+            let place = self.order.piece(position, true);
+            return send(self.port, Records::Table(RecordBatch::new_empty(self.schema.clone())), Some(place), context);
+        }
+        while let Some(records) = held.next() {
+            let place = self.order.piece(position, held.peek().is_none());
+            send(self.port, Records::Table(records), Some(place), context);
+        }
+    }
+
+    fn finish(&mut self, _context: &mut Context<'_>) -> Progress {
+        Progress::Done
+    }
+}
+
+fn send(port: usize, records: Records, position: Option<Position>, context: &mut Context<'_>) {
+    if context.failed() {
+        return;
+    }
+    let batch = Batch { records, event_times: None, changes: None, position };
+    if let Err(error) = context.out.send(port, batch) {
+        context.fail(error);
+    }
+}

@@ -1,0 +1,179 @@
+//! The environment: where a program's jobs are built and run.
+
+use crate::graph::{Graph, GraphDescription, Node, NodeId, OperatorStats};
+use crate::report::{JobReport, Monitor, peak_resident};
+use crate::runtime::{Mesh, RunConfig};
+use crate::{Config, Result};
+use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+/// Builds and runs jobs. Cheap to clone; clones are the same environment.
+///
+/// Streams and tables are made from it; nothing runs until [`Env::execute`], or until a result is asked for (`collect`,
+/// `count`).
+///
+/// ```
+/// use fluvial_core::Env;
+/// let env = Env::default();
+/// let squares = env.sequence(1..=4).map(|x| x * x).collect()?;
+/// assert_eq!(squares.iter().sum::<u64>(), 30);
+/// # Ok::<(), fluvial_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Env {
+    shared: Arc<EnvShared>,
+}
+
+struct EnvShared {
+    config: Config,
+    graph: Mutex<Graph>,
+    /// Sinks that no `execute` has run yet.
+    pending: Mutex<Vec<NodeId>>,
+    session: OnceLock<Session>,
+    monitor: Monitor,
+    last_report: Mutex<Option<JobReport>>,
+    /// Held while the session starts and while a job runs: jobs of one environment run one after another.
+    running: Mutex<()>,
+}
+
+/// What the jobs of an environment share.
+pub(crate) struct Session {
+    pub(crate) memory: MemoryManager,
+    pub(crate) spill: SpillManager,
+    pub(crate) mesh: Mesh,
+}
+
+impl Session {
+    fn start(config: &Config) -> Result<Self> {
+        config.check()?;
+        let memory = MemoryManager::new(config.memory)?;
+        let compression = if config.compress_spill { Compression::Lz4 } else { Compression::None };
+        let spill =
+            SpillManager::new(SpillConfig { directory: config.spill_dir.clone(), compression, ..SpillConfig::default() })?;
+        let mut run = RunConfig::new(config.threads, memory.clone());
+        run.addresses = config.hosts.clone();
+        run.process = config.process;
+        Ok(Self { memory, spill, mesh: Mesh::start(run)? })
+    }
+}
+
+impl Default for Env {
+    fn default() -> Self {
+        Self::new(Config::default())
+    }
+}
+
+impl Env {
+    /// An environment with this configuration. Nothing is started before the first job.
+    pub fn new(config: Config) -> Self {
+        let shared = EnvShared {
+            config,
+            graph: Mutex::default(),
+            pending: Mutex::default(),
+            session: OnceLock::new(),
+            monitor: Monitor::default(),
+            last_report: Mutex::default(),
+            running: Mutex::new(()),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// How its jobs run.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Runs all sinks that were added since the last call, as one job.
+    ///
+    /// # Errors
+    /// The first error of any operator; everything is stopped and nothing half-written is left.
+    pub fn execute(&self, name: &str) -> Result<JobReport> {
+        let pending = std::mem::take(&mut *lock(&self.shared.pending));
+        self.run(name, &pending)
+    }
+
+    /// What the next [`Env::execute`] will run.
+    pub fn explain(&self) -> GraphDescription {
+        self.graph().upstream_of(&lock(&self.shared.pending)).describe()
+    }
+
+    /// What the last job that ended well did.
+    pub fn last_report(&self) -> Option<JobReport> {
+        lock(&self.shared.last_report).clone()
+    }
+
+    /// A view of the running job for another thread.
+    pub fn monitor(&self) -> Monitor {
+        self.shared.monitor.clone()
+    }
+
+    pub(crate) fn describe(&self, root: NodeId) -> GraphDescription {
+        self.graph().upstream_of(&[root]).describe()
+    }
+
+    /// Runs what the given nodes need.
+    pub(crate) fn run(&self, name: &str, roots: &[NodeId]) -> Result<JobReport> {
+        let graph = self.graph().upstream_of(roots);
+        let _running = lock(&self.shared.running);
+        let session = self.session()?;
+        let lowered = graph.lower(name, &session.spill);
+        self.shared.monitor.watch(&lowered.metrics, &session.spill);
+        let before = session.spill.stats();
+        let run = session.mesh.run(&lowered.plan)?;
+        let after = session.spill.stats();
+        let usage = session.memory.usage();
+        let operators = run.nodes.iter().zip(&lowered.metrics).map(|(node, metrics)| OperatorStats {
+            name: node.name.clone(),
+            records_in: node.records_in + metrics.rows_read.load(Relaxed),
+            records_out: node.records_out,
+            busy_seconds: node.busy_nanos as f64 / 1e9,
+            spilled_bytes: metrics.spilled_bytes.load(Relaxed),
+            spill_files: metrics.spill_files.load(Relaxed),
+            merge_passes: metrics.merge_passes.load(Relaxed),
+            memory_peak: usage.iter().filter(|u| u.operator == node.name).map(|u| u.peak as u64).max().unwrap_or(0),
+        });
+        let report = JobReport {
+            job: name.to_owned(),
+            seconds: run.elapsed.as_secs_f64(),
+            memory: session.memory.budget() as u64,
+            pool_peak: session.memory.peak() as u64,
+            peak_resident: peak_resident(),
+            spilled_bytes: after.bytes_written - before.bytes_written,
+            spill_files: after.files - before.files,
+            operators: operators.collect(),
+        };
+        *lock(&self.shared.last_report) = Some(report.clone());
+        Ok(report)
+    }
+
+    /// The running session; started by the first job. `running` is held.
+    fn session(&self) -> Result<&Session> {
+        if self.shared.session.get().is_none() {
+            let session = Session::start(&self.shared.config)?;
+            // Nobody else can be here: `running` is held.
+            let _ = self.shared.session.set(session);
+        }
+        self.shared.session.get().ok_or_else(|| unreachable!("set above"))
+    }
+
+    pub(crate) fn graph(&self) -> MutexGuard<'_, Graph> {
+        lock(&self.shared.graph)
+    }
+
+    pub(crate) fn add(&self, node: Node) -> NodeId {
+        self.graph().add(node)
+    }
+
+    /// Adds a sink to the next [`Env::execute`].
+    pub(crate) fn add_sink(&self, node: Node) -> NodeId {
+        let id = self.add(node);
+        lock(&self.shared.pending).push(id);
+        id
+    }
+}
+
+/// A panic while one of these locks is held leaves nothing half-changed: they guard single pushes.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}

@@ -1,0 +1,92 @@
+use super::rows::{Emit, TargetRows};
+use crate::codec_standin::Codec;
+use crate::runtime::Partitioner;
+use crate::stream::{Data, KeySelector};
+use crate::{Batch, Error, Result};
+use fluvial_memory::{KeyWidth, RowShape, hash};
+use std::marker::PhantomData;
+
+/// Serializes typed records into rows of their key and themselves, split by the hash of the key.
+pub(crate) struct TypedToRows<T, S> {
+    selector: S,
+    codec: Codec<T>,
+    targets: TargetRows,
+    key: Vec<u8>,
+}
+
+impl<T: Data, S: KeySelector<T>> TypedToRows<T, S> {
+    pub(crate) fn new(selector: S) -> Self {
+        let codec = Codec::new();
+        let targets = TargetRows::new(row_shape::<T, S>(&codec));
+        Self { selector, codec, targets, key: Vec::new() }
+    }
+}
+
+/// Rows of a selector's key and the record.
+pub(crate) fn row_shape<T: Data, S: KeySelector<T>>(codec: &Codec<T>) -> RowShape {
+    match S::WIDTH {
+        Some(width) => RowShape { key: KeyWidth::Fixed(width), row: codec.width().map(|w| w + width) },
+        None => RowShape::VARIABLE,
+    }
+}
+
+impl<T: Data, S: KeySelector<T>> Partitioner for TypedToRows<T, S> {
+    fn split(&mut self, batch: Batch, targets: usize, emit: Emit<'_>) -> Result<()> {
+        let records = batch.into_typed::<T>().map_err(|b| Error::Plan(format!("expected typed records, got {b:?}")))?;
+        let batches = self.targets.batches(targets);
+        for record in &records {
+            self.key.clear();
+            self.selector.encode(record, &mut self.key);
+            let hash = hash::hash_bytes(&self.key);
+            let rows = &mut batches[hash::target(hash, targets)];
+            rows.push_keyed(&self.key, hash, |out| self.codec.encode(record, out))?;
+        }
+        self.targets.send_full(emit)
+    }
+
+    fn flush(&mut self, _targets: usize, emit: Emit<'_>) -> Result<()> {
+        self.targets.flush(emit)
+    }
+}
+
+/// Splits typed records by the hash of a key and leaves them as they are.
+pub(crate) struct TypedByHash<T, S> {
+    selector: S,
+    key: Vec<u8>,
+    record: PhantomData<fn(T)>,
+}
+
+impl<T: Data, S: KeySelector<T>> TypedByHash<T, S> {
+    pub(crate) fn new(selector: S) -> Self {
+        Self { selector, key: Vec::new(), record: PhantomData }
+    }
+}
+
+impl<T: Data, S: KeySelector<T>> Partitioner for TypedByHash<T, S> {
+    fn split(&mut self, mut batch: Batch, targets: usize, emit: Emit<'_>) -> Result<()> {
+        batch.position = None;
+        if targets == 1 {
+            return emit(0, batch);
+        }
+        let times = batch.event_times.take();
+        let records = batch.into_typed::<T>().map_err(|b| Error::Plan(format!("expected typed records, got {b:?}")))?;
+        let mut parts: Vec<(Vec<T>, Vec<i64>)> = (0..targets).map(|_| Default::default()).collect();
+        for (i, record) in records.into_iter().enumerate() {
+            self.key.clear();
+            self.selector.encode(&record, &mut self.key);
+            let part = &mut parts[hash::target(hash::hash_bytes(&self.key), targets)];
+            part.0.push(record);
+            part.1.extend(times.as_ref().map(|t| t[i]));
+        }
+        for (target, (records, times)) in parts.into_iter().enumerate().filter(|(_, p)| !p.0.is_empty()) {
+            let mut batch = Batch::typed(records);
+            batch.event_times = (!times.is_empty()).then_some(times);
+            emit(target, batch)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, _targets: usize, _emit: Emit<'_>) -> Result<()> {
+        Ok(())
+    }
+}

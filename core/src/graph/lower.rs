@@ -1,0 +1,169 @@
+use super::gate::{Gate, GatedSource, Opens, gates};
+use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskContext};
+use crate::chain::AnyCollector;
+use crate::runtime::{Edge, NodeKind, Partitioner, Plan, PlanNode, Route};
+use crate::{Batch, OperatorContext, Result};
+use fluvial_memory::SpillManager;
+use std::sync::Arc;
+
+/// A plan, and what its nodes count.
+pub(crate) struct Lowered {
+    pub(crate) plan: Plan,
+    pub(crate) metrics: Vec<Arc<NodeMetrics>>,
+}
+
+/// A maximal run of nodes that become one operator.
+struct Chain {
+    nodes: Vec<NodeId>,
+}
+
+impl Graph {
+    /// Fuses chains and gives the runtime its plan. Nodes of the plan are in the order of the graph.
+    pub(crate) fn lower(self, name: &str, spill: &SpillManager) -> Lowered {
+        let description = self.describe();
+        let consumers = self.consumers();
+        let (waits, opens) = self.hang_gates();
+        let mut chains: Vec<Chain> = Vec::new();
+        // The chain that a node ended up in.
+        let mut place = vec![usize::MAX; self.nodes.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            let fused = self.fuses_with(node, &consumers).map(|before| place[before]);
+            let chain = fused.unwrap_or_else(|| {
+                chains.push(Chain { nodes: Vec::new() });
+                chains.len() - 1
+            });
+            chains[chain].nodes.push(id);
+            place[id] = chain;
+        }
+        let nodes = self.nodes.into_iter().map(Arc::new).collect::<Vec<_>>();
+        let metrics: Vec<Arc<NodeMetrics>> = chains.iter().map(|_| Arc::default()).collect();
+        let mut fingerprint = Vec::new();
+        let plan = chains.iter().enumerate().map(|(id, chain)| {
+            let members: Vec<_> = chain.nodes.iter().map(|&n| nodes[n].clone()).collect();
+            let labels: Vec<_> = members.iter().map(|n| n.label().to_owned()).collect();
+            let uids: Vec<_> = chain.nodes.iter().map(|&n| description.nodes[n].uid.as_str()).collect();
+            fingerprint.push(format!("{} ({})", labels.join(" -> "), uids.join(" ")));
+            let resources = Resources { spill: spill.clone(), metrics: metrics[id].clone() };
+            PlanNode {
+                id,
+                name: labels.join(" -> "),
+                inputs: members[0].inputs.iter().map(|i| edge(i, &place)).collect(),
+                outputs: members.last().map_or(0, |n| n.outputs),
+                kind: kind(members, waits[chain.nodes[0]].clone(), opens[chain.nodes[0]].clone(), resources),
+            }
+        });
+        let nodes = plan.collect();
+        Lowered { plan: Plan { name: name.to_owned(), nodes, fingerprint }, metrics }
+    }
+
+    /// For each node the gates that it waits for, and the one that it opens.
+    fn hang_gates(&self) -> (Vec<Vec<Arc<Gate>>>, Vec<Option<Arc<Gate>>>) {
+        let mut opens: Vec<Option<Arc<Gate>>> = vec![None; self.nodes.len()];
+        let waits = gates(self)
+            .into_iter()
+            .map(|joins| joins.into_iter().map(|join| opens[join].get_or_insert_with(Gate::new).clone()).collect());
+        let waits = waits.collect();
+        (waits, opens)
+    }
+
+    /// How many inputs each node feeds.
+    fn consumers(&self) -> Vec<usize> {
+        let mut consumers = vec![0; self.nodes.len()];
+        for input in self.nodes.iter().flat_map(|n| &n.inputs) {
+            consumers[input.node] += 1;
+        }
+        consumers
+    }
+
+    /// The node whose chain this one continues: a step with one forward input from a source or step that feeds nothing else.
+    fn fuses_with(&self, node: &Node, consumers: &[usize]) -> Option<NodeId> {
+        let [Input { node: before, distribution: Distribution::Forward, .. }] = node.inputs.as_slice() else { return None };
+        let step = matches!(node.body, Body::Link { .. } | Body::Sink { .. });
+        let open = matches!(self.nodes[*before].body, Body::Link { .. } | Body::Source { .. });
+        (step && open && consumers[*before] == 1).then_some(*before)
+    }
+}
+
+fn edge(input: &Input, place: &[usize]) -> Edge {
+    let route = match &input.distribution {
+        Distribution::Forward => Route::Forward,
+        Distribution::Broadcast => Route::Broadcast,
+        Distribution::Rebalance => Route::Rebalance,
+        Distribution::Hash { partitioner, .. } | Distribution::Range { partitioner, .. } => Route::Partition(partitioner.clone()),
+        Distribution::Gather => Route::Partition(Arc::new(|| Box::new(ToFirst { workers: 1, next: 0 }))),
+        Distribution::FirstProcess { workers } => {
+            let workers = *workers;
+            Route::Partition(Arc::new(move || Box::new(ToFirst { workers, next: 0 })))
+        }
+    };
+    Edge { from: place[input.node], port: input.port, route, feedback: false, codec: input.codec.clone() }
+}
+
+/// Everything to the first workers: by range where batches have a position, else in turn.
+struct ToFirst {
+    workers: usize,
+    next: usize,
+}
+
+impl Partitioner for ToFirst {
+    fn split(&mut self, batch: Batch, _targets: usize, emit: &mut dyn FnMut(usize, Batch) -> Result<()>) -> Result<()> {
+        self.next += 1;
+        let target = batch.position.map_or(self.next, |p| p.range as usize) % self.workers;
+        emit(target, batch)
+    }
+    fn flush(&mut self, _targets: usize, _emit: &mut dyn FnMut(usize, Batch) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What the tasks of one node are given beside the runtime's context.
+struct Resources {
+    spill: SpillManager,
+    metrics: Arc<NodeMetrics>,
+}
+
+impl Resources {
+    fn task(&self, operator: &OperatorContext) -> TaskContext {
+        TaskContext { operator: operator.clone(), spill: self.spill.clone(), metrics: self.metrics.clone() }
+    }
+}
+
+fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>, resources: Resources) -> NodeKind {
+    match &members[0].body {
+        Body::Operator(make) => match (opens, members[0].build_input) {
+            (Some(gate), Some(build)) => {
+                let make = make.clone();
+                NodeKind::Operator(Arc::new(move |context| {
+                    let operator = make(&resources.task(context))?;
+                    Ok(Box::new(Opens::new(operator, build, &gate, context)))
+                }))
+            }
+            _ => {
+                let make = make.clone();
+                NodeKind::Operator(Arc::new(move |context| make(&resources.task(context))))
+            }
+        },
+        Body::Source { .. } => NodeKind::Source(Arc::new(move |context| {
+            let Body::Source { make, port } = &members[0].body else { unreachable!("matched above") };
+            let rest = if members.len() == 1 { port(0) } else { collector(&members[1..], &resources.task(context))? };
+            let source = make(&resources.task(context), rest)?;
+            Ok(if waits.is_empty() { source } else { Box::new(GatedSource::new(source, &waits, context)) })
+        })),
+        Body::Link { .. } | Body::Sink { .. } => NodeKind::Operator(Arc::new(move |context| {
+            let (Body::Link { head, .. } | Body::Sink { head, .. }) = &members[0].body else { unreachable!("matched above") };
+            head(collector(&members, &resources.task(context))?)
+        })),
+    }
+}
+
+/// The collector that runs these steps one after another.
+fn collector(steps: &[Arc<Node>], context: &TaskContext) -> Result<AnyCollector> {
+    match &steps[0].body {
+        Body::Sink { make, .. } => make(context),
+        Body::Link { make, port, .. } => {
+            let next = if steps.len() == 1 { port(0) } else { collector(&steps[1..], context)? };
+            make(context, next)
+        }
+        Body::Source { .. } | Body::Operator(_) => unreachable!("only steps are fused behind the first node"),
+    }
+}

@@ -1,0 +1,201 @@
+//! The job graph: what the user's program builds, before anything runs.
+//!
+//! A node is one operation as the user wrote it, with its inputs, their distribution, and a factory for what runs. The
+//! graph knows no record types; the typed API makes sure that neighbours agree. [`lower`](Graph::lower) fuses chains of
+//! record-at-a-time steps into one operator each and gives the runtime its plan. The graph prints ([`explain`]) and
+//! serializes to JSON; whatever shows a job uses that.
+
+mod explain;
+mod gate;
+mod lower;
+mod task;
+
+pub use explain::{GraphDescription, InputDescription, NodeDescription};
+pub(crate) use lower::Lowered;
+pub use task::OperatorStats;
+pub(crate) use task::{NodeMetrics, TaskContext};
+
+use crate::chain::AnyCollector;
+use crate::runtime::{BatchCodec, Partitioner};
+use crate::{Operator, Result, Source};
+use std::sync::Arc;
+
+/// Index of a node in its graph.
+pub type NodeId = usize;
+
+/// The graph of one job.
+#[derive(Clone, Default)]
+pub(crate) struct Graph {
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// One operation.
+#[derive(Clone)]
+pub(crate) struct Node {
+    /// What kind of operation: `map`, `sort`, `join`.
+    pub(crate) kind: &'static str,
+    /// The name that the user gave, if any.
+    pub(crate) name: Option<String>,
+    /// The id that the user gave, if any.
+    pub(crate) uid: Option<String>,
+    /// What there is to know beyond the kind: columns, files, a strategy and why it was chosen.
+    pub(crate) detail: String,
+    pub(crate) inputs: Vec<Input>,
+    /// The input that must end before the others are of use: a join's build side.
+    pub(crate) build_input: Option<usize>,
+    pub(crate) body: Body,
+    pub(crate) outputs: usize,
+    /// Whether its output ends.
+    pub(crate) bounded: bool,
+    /// Estimated rows and bytes of the output, where something is known; decides build sides.
+    pub(crate) estimate: Option<Estimate>,
+}
+
+/// How much a node is expected to give.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Estimate {
+    pub(crate) rows: f64,
+    pub(crate) bytes: f64,
+}
+
+/// Where a node's records come from and how they are spread over its instances.
+#[derive(Clone)]
+pub(crate) struct Input {
+    pub(crate) node: NodeId,
+    pub(crate) port: usize,
+    pub(crate) distribution: Distribution,
+    /// Turns batches to bytes where the edge crosses processes.
+    pub(crate) codec: Option<Arc<dyn BatchCodec>>,
+}
+
+/// Makes the partitioner of one sending worker.
+pub(crate) type PartitionerFactory = Arc<dyn Fn() -> Box<dyn Partitioner> + Send + Sync>;
+
+/// How an edge spreads records over the receiving workers.
+#[derive(Clone)]
+pub(crate) enum Distribution {
+    /// To the same worker.
+    Forward,
+    /// To all workers.
+    Broadcast,
+    /// Batches in turn to all workers.
+    Rebalance,
+    /// By the hash of a key.
+    Hash {
+        /// What the key is, for people.
+        key: String,
+        /// Splits batches.
+        partitioner: PartitionerFactory,
+    },
+    /// By ranges of a key.
+    Range {
+        /// What the key is, for people.
+        key: String,
+        /// Splits batches.
+        partitioner: PartitionerFactory,
+    },
+    /// All to the first worker.
+    Gather,
+    /// To the workers of the first process, batches of one range to the same one.
+    FirstProcess {
+        /// How many it has.
+        workers: usize,
+    },
+}
+
+/// Makes a collector that feeds the given one.
+pub(crate) type LinkFactory = Arc<dyn Fn(&TaskContext, AnyCollector) -> Result<AnyCollector> + Send + Sync>;
+/// Makes a collector without a successor; it may send on port 0.
+pub(crate) type SinkFactory = Arc<dyn Fn(&TaskContext) -> Result<AnyCollector> + Send + Sync>;
+/// Makes a source that pushes into the given collector.
+pub(crate) type SourceFactory = Arc<dyn Fn(&TaskContext, AnyCollector) -> Result<Box<dyn Source>> + Send + Sync>;
+/// Makes an operator instance.
+pub(crate) type OperatorFactory = Arc<dyn Fn(&TaskContext) -> Result<Box<dyn Operator>> + Send + Sync>;
+/// Makes the operator at the head of a chain.
+pub(crate) type HeadFactory = Arc<dyn Fn(AnyCollector) -> Result<Box<dyn Operator>> + Send + Sync>;
+/// Makes the collector that ends a chain at an output port.
+pub(crate) type PortFactory = Arc<dyn Fn(usize) -> AnyCollector + Send + Sync>;
+
+/// What runs.
+#[derive(Clone)]
+pub(crate) enum Body {
+    /// Reads records from outside.
+    Source {
+        /// The source.
+        make: SourceFactory,
+        /// Ends the chain behind it.
+        port: PortFactory,
+    },
+    /// A record-at-a-time step.
+    Link {
+        /// The step.
+        make: LinkFactory,
+        /// For a chain that starts here.
+        head: HeadFactory,
+        /// For a chain that ends here.
+        port: PortFactory,
+    },
+    /// A record-at-a-time step that ends its chain.
+    Sink {
+        /// The step.
+        make: SinkFactory,
+        /// For a chain that starts here.
+        head: HeadFactory,
+    },
+    /// Anything else.
+    Operator(OperatorFactory),
+}
+
+impl Graph {
+    pub(crate) fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// The part of the graph that `roots` need.
+    pub(crate) fn upstream_of(&self, roots: &[NodeId]) -> Self {
+        let mut needed = vec![false; self.nodes.len()];
+        for id in (0..self.nodes.len()).rev() {
+            needed[id] |= roots.contains(&id);
+            if needed[id] {
+                self.nodes[id].inputs.iter().for_each(|i| needed[i.node] = true);
+            }
+        }
+        let mut place = vec![usize::MAX; self.nodes.len()];
+        let mut part = Self::default();
+        for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| needed[*id]) {
+            let mut node = node.clone();
+            node.inputs.iter_mut().for_each(|i| i.node = place[i.node]);
+            place[id] = part.add(node);
+        }
+        part
+    }
+}
+
+impl Node {
+    /// The name shown to people: the user's, or the kind.
+    pub(crate) fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.kind)
+    }
+}
+
+impl Distribution {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Broadcast => "broadcast",
+            Self::Rebalance => "rebalance",
+            Self::Hash { .. } => "hash",
+            Self::Range { .. } => "range",
+            Self::Gather => "gather",
+            Self::FirstProcess { .. } => "first process",
+        }
+    }
+
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Hash { key, .. } | Self::Range { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Grouping typed streams by key: partial states are merged on each worker, cross workers as serialized rows, and are
+//! merged again where their key belongs.
+
+use super::{Data, DataStream, KeySelector, KeyedStream};
+use crate::blocking::{AggregateOperator, CombineSink};
+use crate::chain::AnyCollector;
+use crate::codec_standin::Codec;
+use crate::exchange::RowsByHash;
+use crate::graph::{Body, Distribution};
+use crate::{Batch, Error, Result};
+use fluvial_memory::{KeyWidth, NormalizedKey, RowBatch, RowShape};
+use fluvial_operators::aggregate::Aggregation;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// An aggregation of typed records on serialized states.
+pub(crate) trait Accumulate<T>: Aggregation + Clone + Send + Sync + 'static {
+    /// What a key's final state becomes.
+    type Output: Data;
+
+    /// Appends the state of one record.
+    fn lift(&self, record: T, out: &mut Vec<u8>) -> fluvial_memory::Result<()>;
+
+    /// Adds a record to a state of fixed width.
+    fn add(&self, record: T, state: &mut [u8]) -> Result<()>;
+
+    /// The result that a final state stands for.
+    fn finish(&self, state: &[u8]) -> Result<Self::Output>;
+}
+
+/// A user's aggregation: an accumulator that records are added to and that merges with others of its kind.
+///
+/// ```
+/// use fluvial_core::{Aggregator, Env};
+///
+/// /// The mean of the values of a key.
+/// #[derive(Clone)]
+/// struct Mean;
+/// impl Aggregator<(String, f64)> for Mean {
+///     type Accumulator = (f64, u64);
+///     type Output = f64;
+///     fn create(&self) -> (f64, u64) {
+///         (0.0, 0)
+///     }
+///     fn add(&self, accumulator: &mut (f64, u64), record: (String, f64)) {
+///         accumulator.0 += record.1;
+///         accumulator.1 += 1;
+///     }
+///     fn merge(&self, accumulator: &mut (f64, u64), other: (f64, u64)) {
+///         accumulator.0 += other.0;
+///         accumulator.1 += other.1;
+///     }
+///     fn finish(&self, accumulator: (f64, u64)) -> f64 {
+///         accumulator.0 / accumulator.1 as f64
+///     }
+/// }
+///
+/// let env = Env::default();
+/// let readings = [("a", 1.0), ("b", 5.0), ("a", 3.0)].map(|(k, v)| (k.to_string(), v));
+/// let mut means = env.from_collection(readings).key_by_ref(|r| r.0.as_str()).aggregate(Mean).collect()?;
+/// means.sort_by(|a, b| a.0.cmp(&b.0));
+/// assert_eq!(means, [("a".to_string(), 2.0), ("b".to_string(), 5.0)]);
+/// # Ok::<(), fluvial_core::Error>(())
+/// ```
+pub trait Aggregator<T>: Clone + Send + Sync + 'static {
+    /// What is kept of a key's records.
+    type Accumulator: Data;
+    /// What is given in the end.
+    type Output: Data;
+    /// The accumulator of no records.
+    fn create(&self) -> Self::Accumulator;
+    /// Adds a record.
+    fn add(&self, accumulator: &mut Self::Accumulator, record: T);
+    /// Adds what another worker has accumulated for the same key.
+    fn merge(&self, accumulator: &mut Self::Accumulator, other: Self::Accumulator);
+    /// The result.
+    fn finish(&self, accumulator: Self::Accumulator) -> Self::Output;
+}
+
+impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
+    /// How many records each key has.
+    ///
+    /// ```
+    /// # let env = fluvial_core::Env::default();
+    /// let words = env.from_collection(["to", "be", "or", "not", "to", "be"].map(String::from));
+    /// let mut counts = words.key_by_ref(|w| w.as_str()).count().collect()?;
+    /// counts.sort();
+    /// assert_eq!(counts[0], ("be".to_string(), 2));
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    pub fn count(&self) -> DataStream<(S::Key, u64)> {
+        self.accumulate("count", Count)
+    }
+
+    /// One accumulator's result a key.
+    pub fn aggregate<A: Aggregator<T>>(&self, aggregator: A) -> DataStream<(S::Key, A::Output)> {
+        self.accumulate("aggregate", Aggregated::new(aggregator))
+    }
+
+    /// The records of each key reduced to one by a function that takes two and gives one. It must not matter in which order
+    /// they are taken.
+    pub fn reduce(&self, f: impl Fn(T, T) -> T + Clone + Send + Sync + 'static) -> DataStream<T> {
+        self.accumulate("reduce", Reduced { f, codec: Arc::new(Codec::new()) }).map(|(_, record)| record)
+    }
+
+    /// One record a key: the one with the smallest of `by`.
+    pub fn min_by<M: PartialOrd>(&self, by: impl Fn(&T) -> M + Clone + Send + Sync + 'static) -> DataStream<T> {
+        self.reduce(move |a, b| if by(&b) < by(&a) { b } else { a })
+    }
+
+    /// One record a key: the one with the largest of `by`.
+    pub fn max_by<M: PartialOrd>(&self, by: impl Fn(&T) -> M + Clone + Send + Sync + 'static) -> DataStream<T> {
+        self.reduce(move |a, b| if by(&b) > by(&a) { b } else { a })
+    }
+
+    /// The sum of a number of each record, by key.
+    pub fn sum<V>(&self, value: impl Fn(&T) -> V + Clone + Send + Sync + 'static) -> DataStream<(S::Key, V)>
+    where
+        V: Data + Sync + Default + std::ops::AddAssign,
+    {
+        self.aggregate(Sum { value, sum: PhantomData })
+    }
+
+    fn accumulate<A: Accumulate<T>>(&self, kind: &'static str, accumulate: A) -> DataStream<(S::Key, A::Output)> {
+        let width = S::WIDTH.map_or(KeyWidth::Variable, KeyWidth::Fixed);
+        let shape = RowShape { key: width, row: accumulate.width().zip(S::WIDTH).map(|(state, key)| state + key) };
+        let (selector, combined) = (self.selector.clone(), accumulate.clone());
+        let combine = self.stream.sink(Arc::new(move |context| {
+            Ok(AnyCollector::new::<T>(CombineSink::open(selector.clone(), combined.clone(), context)?))
+        }));
+        let env = &self.stream.env;
+        let combine = env.add(self.stream.after("combine", String::new(), combine));
+        let partial = DataStream::<T>::new(env, combine);
+        let make = move |context: &crate::graph::TaskContext| -> Result<Box<dyn crate::Operator>> {
+            let accumulate = accumulate.clone();
+            let finishing = accumulate.clone();
+            let finish = move |rows: &RowBatch| finished::<T, S, A>(&finishing, rows);
+            Ok(Box::new(AggregateOperator::open(width, accumulate, finish, context)?))
+        };
+        let mut node = partial.after(kind, String::new(), Body::Operator(Arc::new(make)));
+        let key = short_type_name::<S::Key>();
+        node.inputs[0].distribution = Distribution::Hash { key, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
+        node.estimate = None;
+        DataStream::new(env, env.add(node))
+    }
+}
+
+fn finished<T: Data, S: KeySelector<T>, A: Accumulate<T>>(accumulate: &A, rows: &RowBatch) -> Result<Batch> {
+    let result = |i| Ok((S::Key::decode(&mut rows.key(i))?, accumulate.finish(rows.payload(i))?));
+    Ok(Batch::typed((0..rows.len()).map(result).collect::<Result<Vec<_>>>()?))
+}
+
+/// `alloc::string::String` as `String`.
+pub(crate) fn short_type_name<T>() -> String {
+    let name = std::any::type_name::<T>();
+    name.split_inclusive(|c: char| !c.is_alphanumeric() && c != ':' && c != '_')
+        .map(|p| p.rsplit("::").next().unwrap_or(p))
+        .collect()
+}
+
+/// Counts records in a `u64`.
+#[derive(Clone)]
+struct Count;
+
+impl Aggregation for Count {
+    fn width(&self) -> Option<usize> {
+        Some(8)
+    }
+    #[inline]
+    fn merge(&self, state: &mut [u8], other: &[u8]) -> fluvial_memory::Result<()> {
+        add_u64(state, read_u64(other));
+        Ok(())
+    }
+}
+
+impl<T> Accumulate<T> for Count {
+    type Output = u64;
+    fn lift(&self, _record: T, out: &mut Vec<u8>) -> fluvial_memory::Result<()> {
+        out.extend_from_slice(&1u64.to_le_bytes());
+        Ok(())
+    }
+    #[inline]
+    fn add(&self, _record: T, state: &mut [u8]) -> Result<()> {
+        add_u64(state, 1);
+        Ok(())
+    }
+    fn finish(&self, state: &[u8]) -> Result<u64> {
+        Ok(read_u64(state))
+    }
+}
+
+#[inline]
+fn read_u64(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[..8]);
+    u64::from_le_bytes(word)
+}
+
+#[inline]
+fn add_u64(state: &mut [u8], n: u64) {
+    let sum = read_u64(state) + n;
+    state[..8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// A user's aggregator; the state is the encoded accumulator.
+struct Aggregated<T, A: Aggregator<T>> {
+    aggregator: A,
+    codec: Arc<Codec<A::Accumulator>>,
+    record: PhantomData<fn(T)>,
+}
+
+impl<T, A: Aggregator<T>> Aggregated<T, A> {
+    fn new(aggregator: A) -> Self {
+        Self { aggregator, codec: Arc::new(Codec::new()), record: PhantomData }
+    }
+
+    fn merged(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<()> {
+        let mut accumulator = self.codec.decode(state)?;
+        self.aggregator.merge(&mut accumulator, self.codec.decode(other)?);
+        self.codec.encode(&accumulator, out)
+    }
+}
+
+impl<T, A: Aggregator<T>> Clone for Aggregated<T, A> {
+    fn clone(&self) -> Self {
+        Self { aggregator: self.aggregator.clone(), codec: self.codec.clone(), record: PhantomData }
+    }
+}
+
+impl<T: 'static, A: Aggregator<T>> Aggregation for Aggregated<T, A> {
+    fn width(&self) -> Option<usize> {
+        self.codec.width()
+    }
+    fn init(&self, state: &mut [u8]) {
+        let mut bytes = Vec::with_capacity(state.len());
+        // A fixed-width accumulator of the user's own making encodes, or its codec would have no width.
+        if self.codec.encode(&self.aggregator.create(), &mut bytes).is_ok() {
+            state.copy_from_slice(&bytes);
+        }
+    }
+    fn merge(&self, state: &mut [u8], other: &[u8]) -> fluvial_memory::Result<()> {
+        let mut bytes = Vec::with_capacity(state.len());
+        self.merged(state, other, &mut bytes)?;
+        state.copy_from_slice(&bytes);
+        Ok(())
+    }
+    fn merge_into(&self, state: &mut [u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
+        self.merged(state, other, out)?;
+        Ok(true)
+    }
+}
+
+impl<T: 'static, A: Aggregator<T>> Accumulate<T> for Aggregated<T, A> {
+    type Output = A::Output;
+
+    fn lift(&self, record: T, out: &mut Vec<u8>) -> fluvial_memory::Result<()> {
+        let mut accumulator = self.aggregator.create();
+        self.aggregator.add(&mut accumulator, record);
+        self.codec.encode(&accumulator, out)
+    }
+
+    fn add(&self, record: T, state: &mut [u8]) -> Result<()> {
+        let mut accumulator = self.codec.decode(state)?;
+        self.aggregator.add(&mut accumulator, record);
+        let mut bytes = Vec::with_capacity(state.len());
+        self.codec.encode(&accumulator, &mut bytes)?;
+        state.copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn finish(&self, state: &[u8]) -> Result<A::Output> {
+        Ok(self.aggregator.finish(self.codec.decode(state)?))
+    }
+}
+
+/// A user's reduction; the state is the encoded record. No records have no state, so it is never of fixed width.
+struct Reduced<T, F> {
+    f: F,
+    codec: Arc<Codec<T>>,
+}
+
+impl<T, F: Clone> Clone for Reduced<T, F> {
+    fn clone(&self) -> Self {
+        Self { f: self.f.clone(), codec: self.codec.clone() }
+    }
+}
+
+impl<T: Data, F: Fn(T, T) -> T> Aggregation for Reduced<T, F> {
+    fn width(&self) -> Option<usize> {
+        None
+    }
+    fn merge(&self, _state: &mut [u8], _other: &[u8]) -> fluvial_memory::Result<()> {
+        Err(fluvial_memory::Error::Unsupported("a reduction has no state of fixed width".into()))
+    }
+    fn merge_into(&self, state: &mut [u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
+        let reduced = (self.f)(self.codec.decode(state)?, self.codec.decode(other)?);
+        self.codec.encode(&reduced, out)?;
+        Ok(true)
+    }
+}
+
+impl<T: Data, F: Fn(T, T) -> T + Clone + Send + Sync + 'static> Accumulate<T> for Reduced<T, F> {
+    type Output = T;
+    fn lift(&self, record: T, out: &mut Vec<u8>) -> fluvial_memory::Result<()> {
+        self.codec.encode(&record, out)
+    }
+    fn add(&self, _record: T, _state: &mut [u8]) -> Result<()> {
+        Err(Error::Plan("a reduction has no state of fixed width".into()))
+    }
+    fn finish(&self, state: &[u8]) -> Result<T> {
+        Ok(self.codec.decode(state)?)
+    }
+}
+
+/// Sums a number of each record.
+struct Sum<F, V> {
+    value: F,
+    sum: PhantomData<fn() -> V>,
+}
+
+impl<F: Clone, V> Clone for Sum<F, V> {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), sum: PhantomData }
+    }
+}
+
+impl<T, F, V> Aggregator<T> for Sum<F, V>
+where
+    F: Fn(&T) -> V + Clone + Send + Sync + 'static,
+    V: Data + Default + std::ops::AddAssign,
+{
+    type Accumulator = V;
+    type Output = V;
+    fn create(&self) -> V {
+        V::default()
+    }
+    fn add(&self, sum: &mut V, record: T) {
+        *sum += (self.value)(&record);
+    }
+    fn merge(&self, sum: &mut V, other: V) {
+        *sum += other;
+    }
+    fn finish(&self, sum: V) -> V {
+        sum
+    }
+}

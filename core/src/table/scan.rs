@@ -1,0 +1,107 @@
+use super::source::{Batches, Parts, source_node};
+use super::{Table, find_column};
+use crate::graph::Estimate;
+use crate::io::{Format, Scan, ScanOptions, Split, TableInput, resolve};
+use crate::{Env, Result};
+use fluvial_memory::Reservation;
+use std::sync::Arc;
+
+/// A read that can still be narrowed: fewer columns, fewer rows.
+#[derive(Clone)]
+pub(crate) struct Read {
+    input: Arc<TableInput>,
+    options: ScanOptions,
+}
+
+impl Env {
+    /// Reads files, folders or globs of one format, which goes by extension: `.parquet`, `.csv`, `.jsonl`, `.txt`.
+    /// Nothing but the metadata is read before the job runs; only the columns and rows that the job needs are read then.
+    ///
+    /// # Errors
+    /// [`Error::File`](crate::Error::File) for what is not there or cannot be read; it names the file, and where schemas
+    /// differ the column and both types.
+    pub fn read<P: AsRef<str>>(&self, inputs: &[P]) -> Result<Table> {
+        let inputs: Vec<String> = inputs.iter().map(|p| p.as_ref().to_owned()).collect();
+        let files = resolve(&inputs)?;
+        let format = Format::detect(&files)?;
+        self.read_as(&inputs, &format)
+    }
+
+    /// Like [`Env::read`], with the format and its options said.
+    ///
+    /// # Errors
+    /// As [`Env::read`].
+    pub fn read_as<P: AsRef<str>>(&self, inputs: &[P], format: &Format) -> Result<Table> {
+        let inputs: Vec<String> = inputs.iter().map(|p| p.as_ref().to_owned()).collect();
+        let input = Arc::new(TableInput::open(&resolve(&inputs)?, format)?);
+        Read { input, options: ScanOptions::default() }.table(self)
+    }
+}
+
+impl Read {
+    fn table(self, env: &Env) -> Result<Table> {
+        let scan = self.input.plan(&self.options)?;
+        let schema = scan.schema().clone();
+        let all = self.input.schema().fields().len();
+        let splits = scan.splits();
+        let bytes: u64 = splits.iter().map(|s| s.bytes).sum();
+        let rows = self.input.rows().map_or(bytes as f64 / 64.0, |r| r as f64 * bytes as f64 / self.input.bytes().max(1) as f64);
+        // Of a Parquet file only the wanted columns are read; a rough share of the whole.
+        let estimate = Estimate { rows, bytes: rows * row_bytes(&schema) };
+        let files = self.input.files();
+        let first = files.first().map(|f| f.display().to_string()).unwrap_or_default();
+        let mut detail = if files.len() == 1 { first } else { format!("{first} and {} more", files.len() - 1) };
+        detail.push_str(&format!(", {} of {all} columns, {} splits", schema.fields().len(), splits.len()));
+        if !self.options.predicates.is_empty() {
+            detail.push_str(&format!(", {} predicates pushed down", self.options.predicates.len()));
+        }
+        let node = source_node("read", detail, schema.clone(), Some(estimate), Arc::new(Splits { scan, splits }));
+        let mut table = Table::new(env, env.add(node), schema);
+        table.read = Some(Arc::new(self));
+        Ok(table)
+    }
+}
+
+/// Bytes of a row in memory, by the types of its columns.
+pub(crate) fn row_bytes(schema: &arrow_schema::Schema) -> f64 {
+    schema.fields().iter().map(|f| f.data_type().primitive_width().unwrap_or(16) as f64).sum()
+}
+
+impl Table {
+    /// This table with only the named columns, in this order; a read then reads only these.
+    pub(crate) fn narrow(&self, columns: &[&str]) -> Result<Table> {
+        let indices = columns.iter().map(|c| find_column(&self.schema, c)).collect::<Result<Vec<_>>>()?;
+        if indices.iter().copied().eq(0..self.schema.fields().len()) {
+            return Ok(self.clone());
+        }
+        match &self.read {
+            Some(read) => {
+                let before = read.options.projection.clone();
+                let projection = indices.iter().map(|&i| before.as_ref().map_or(i, |p| p[i])).collect();
+                let options = ScanOptions { projection: Some(projection), ..read.options.clone() };
+                Read { input: read.input.clone(), options }.table(&self.env)
+            }
+            None => self.project(indices, columns.iter().map(|c| (*c).to_owned()).collect()),
+        }
+    }
+}
+
+struct Splits {
+    scan: Scan,
+    splits: Vec<Split>,
+}
+
+impl Parts for Splits {
+    fn count(&self) -> usize {
+        self.splits.len()
+    }
+
+    fn bytes(&self, part: usize) -> u64 {
+        self.splits[part].bytes
+    }
+
+    fn open(&self, part: usize, memory: &Reservation) -> Result<Batches> {
+        let mut reader = self.scan.open(&self.splits[part], memory)?;
+        Ok(Box::new(std::iter::from_fn(move || reader.next().transpose())))
+    }
+}

@@ -1,0 +1,175 @@
+use super::{Table, table_port};
+use crate::chain::{AnyCollector, BoxCollector, Context};
+use crate::graph::{Body, Estimate, Node, NodeMetrics, TaskContext};
+use crate::queue::PartQueue;
+use crate::{Env, Output, Position, Progress, Result, Source};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use fluvial_memory::Reservation;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Record batches of one part of a bounded table.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
+
+/// A bounded table that is read in parts, in parallel.
+pub(crate) trait Parts: Send + Sync + 'static {
+    /// Number of parts; they are read in this order, each by one worker.
+    fn count(&self) -> usize;
+    /// Opens a part. Buffers are charged to `memory`.
+    fn open(&self, part: usize, memory: &Reservation) -> Result<Batches>;
+    /// Bytes of the file that a part is, where it comes from a file.
+    fn bytes(&self, part: usize) -> u64 {
+        let _ = part;
+        0
+    }
+    /// Segments that a worker needs to read any part.
+    fn minimum_memory(&self) -> usize {
+        0
+    }
+}
+
+impl Env {
+    /// A table that a function makes part by part, in parallel and in order: `open(i)` gives the batches of part `i`.
+    pub fn table_from_parts<I>(
+        &self,
+        schema: SchemaRef,
+        parts: usize,
+        open: impl Fn(usize) -> Result<I> + Send + Sync + 'static,
+    ) -> Table
+    where
+        I: Iterator<Item = Result<RecordBatch>> + 'static,
+    {
+        struct Made<F>(usize, F);
+        impl<I: Iterator<Item = Result<RecordBatch>> + 'static, F: Fn(usize) -> Result<I> + Send + Sync + 'static> Parts for Made<F> {
+            fn count(&self) -> usize {
+                self.0
+            }
+            fn open(&self, part: usize, _memory: &Reservation) -> Result<Batches> {
+                Ok(Box::new((self.1)(part)?))
+            }
+        }
+        let node = source_node("parts", format!("{parts} parts"), schema.clone(), None, Arc::new(Made(parts, open)));
+        Table::new(self, self.add(node), schema)
+    }
+
+    /// A table of these batches.
+    ///
+    /// # Errors
+    /// [`Error::Plan`](crate::Error::Plan) if a batch has another schema than the first.
+    pub fn from_batches(&self, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Table> {
+        if let Some(other) = batches.iter().position(|b| b.schema() != schema) {
+            let found = batches[other].schema();
+            return Err(crate::Error::Plan(format!("batch {other} has the schema {found}, expected {schema}")));
+        }
+        Ok(self.table_from_parts(schema, batches.len(), move |part| Ok(std::iter::once(Ok(batches[part].clone())))))
+    }
+}
+
+pub(crate) fn source_node(
+    kind: &'static str,
+    detail: String,
+    schema: SchemaRef,
+    estimate: Option<Estimate>,
+    parts: Arc<dyn Parts>,
+) -> Node {
+    let make = move |context: &TaskContext, next: AnyCollector| -> Result<Box<dyn Source>> {
+        let parts = parts.clone();
+        let memory = context.memory.reserve(&context.name, parts.minimum_memory())?;
+        // Parts are shared by the workers of a process; between processes the division is fixed.
+        let queue = context.shared(|| PartQueue::new(context.process, context.processes));
+        let metrics = context.metrics.clone();
+        metrics.parts.store(parts.count().div_ceil(context.processes) as u64, Relaxed);
+        Ok(Box::new(PartsSource {
+            parts,
+            queue,
+            memory,
+            metrics,
+            next: next.into::<RecordBatch>()?,
+            current: None,
+            ended: false,
+        }))
+    };
+    Node {
+        kind,
+        name: None,
+        uid: None,
+        detail,
+        inputs: Vec::new(),
+        build_input: None,
+        body: Body::Source { make: Arc::new(make), port: table_port(schema) },
+        outputs: 1,
+        bounded: true,
+        estimate,
+    }
+}
+
+struct PartsSource {
+    parts: Arc<dyn Parts>,
+    queue: Arc<PartQueue>,
+    memory: Reservation,
+    metrics: Arc<NodeMetrics>,
+    next: BoxCollector<RecordBatch>,
+    current: Option<Current>,
+    ended: bool,
+}
+
+/// The part being read: one batch is held back, so that the last one is known as such.
+struct Current {
+    batches: Batches,
+    ahead: Option<RecordBatch>,
+    position: Position,
+}
+
+impl PartsSource {
+    /// The next batch and its place in the table's order.
+    fn next_batch(&mut self) -> Result<Option<(Option<RecordBatch>, Position)>> {
+        if self.current.is_none() {
+            let Some(part) = self.queue.take(self.parts.count()) else { return Ok(None) };
+            let mut batches = self.parts.open(part, &self.memory)?;
+            let ahead = batches.next().transpose()?;
+            self.current = Some(Current { batches, ahead, position: Position { range: part as u64, sequence: 0, last: false } });
+        }
+        let Some(current) = &mut self.current else { unreachable!("filled above") };
+        let batch = current.ahead.take();
+        current.ahead = current.batches.next().transpose()?;
+        let mut position = current.position;
+        current.position.sequence += 1;
+        if current.ahead.is_none() {
+            position.last = true;
+            self.current = None;
+            self.metrics.parts_read.fetch_add(1, Relaxed);
+            self.metrics.bytes_read.fetch_add(self.parts.bytes(position.range as usize), Relaxed);
+        }
+        Ok(Some((batch, position)))
+    }
+}
+
+impl Source for PartsSource {
+    fn poll(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        let mut context = Context::new(out);
+        let mut progress = Progress::More;
+        if self.ended {
+            progress = self.next.finish(&mut context);
+        } else if let Some((batch, position)) = self.next_batch()? {
+            context.position = Some(position);
+            if let Some(batch) = batch {
+                self.metrics.rows_read.fetch_add(batch.num_rows() as u64, Relaxed);
+                self.next.push(batch, &mut context);
+            }
+            self.next.end_batch(Some(position), &mut context);
+        } else {
+            self.ended = true;
+        }
+        context.check()?;
+        Ok(progress)
+    }
+
+    fn stop(&mut self) {
+        self.ended = true;
+    }
+
+    fn abort(&mut self) {
+        self.current = None;
+    }
+}

@@ -1,0 +1,203 @@
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fluvial_core::{Config, Error, JoinType, Result, parse_bytes};
+use std::path::PathBuf;
+
+/// One engine for data that ends and data that does not.
+#[derive(Parser)]
+#[command(name = "fluvial", version, about, max_term_width = 110, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make data to try things on
+    #[command(subcommand)]
+    Gen(Generate),
+    /// Sort tables that may be larger than memory
+    #[command(
+        after_help = "Example:\n  fluvial sort lineitem.parquet --by \"l_shipdate, l_orderkey desc nulls first\" --out sorted.parquet"
+    )]
+    Sort(Sort),
+    /// Join two tables
+    #[command(after_help = "Example:\n  fluvial join lineitem.parquet orders.parquet --on \"l_orderkey = o_orderkey\" --count")]
+    Join(Join),
+    /// Group a table and compute aggregates
+    #[command(
+        after_help = "Example:\n  fluvial aggregate lineitem.parquet --by l_orderkey --agg \"sum(l_quantity) as q, count(*) as n\" --out -"
+    )]
+    Aggregate(Aggregate),
+    /// Generate TPC-H data once, then sort, join and aggregate it in a small budget
+    Demo(Demo),
+}
+
+#[derive(Subcommand)]
+pub enum Generate {
+    /// The eight TPC-H tables as DIR/<table>.parquet
+    Tpch(Tpch),
+}
+
+#[derive(Args)]
+pub struct Tpch {
+    /// Scale factor: 1 is 6 million line items, about 1 GB as text
+    #[arg(long, default_value_t = 1.0)]
+    pub scale: f64,
+    /// Folder to write to
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Only these tables, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub tables: Vec<String>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Args)]
+pub struct Sort {
+    /// Files, folders or globs (.parquet, .csv, .jsonl)
+    #[arg(required = true)]
+    pub input: Vec<String>,
+    /// Columns, each with `asc` or `desc` and `nulls first` or `nulls last`
+    #[arg(long)]
+    pub by: String,
+    /// File to write (.parquet, .csv, .jsonl), or `-` to print a table
+    #[arg(long)]
+    pub out: String,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Args)]
+pub struct Join {
+    /// Left table: a file, folder or glob
+    pub left: String,
+    /// Right table
+    pub right: String,
+    /// Pairs of columns: `l_orderkey = o_orderkey`
+    #[arg(long)]
+    pub on: String,
+    /// Which rows to keep
+    #[arg(long = "type", value_enum, default_value_t = Kind::Inner)]
+    pub kind: Kind,
+    /// Columns of the result: `a, b as c`; all by default
+    #[arg(long)]
+    pub select: Option<String>,
+    /// Aggregates over the whole result in place of its rows: `count(*), sum(l_extendedprice)`
+    #[arg(long, conflicts_with_all = ["select", "count"])]
+    pub agg: Option<String>,
+    /// File to write, or `-` to print a table
+    #[arg(long, required_unless_present = "count")]
+    pub out: Option<String>,
+    /// Only print how many rows the join has
+    #[arg(long, conflicts_with = "out")]
+    pub count: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Kind {
+    Inner,
+    Left,
+    Right,
+    Full,
+    Semi,
+    Anti,
+}
+
+impl From<Kind> for JoinType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Inner => Self::Inner,
+            Kind::Left => Self::Left,
+            Kind::Right => Self::Right,
+            Kind::Full => Self::Full,
+            Kind::Semi => Self::Semi,
+            Kind::Anti => Self::Anti,
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct Aggregate {
+    /// Files, folders or globs
+    #[arg(required = true)]
+    pub input: Vec<String>,
+    /// Columns to group by; without it, one group of all rows
+    #[arg(long)]
+    pub by: Option<String>,
+    /// Aggregates: sum, count, count(distinct ..), min, max, avg of a column
+    #[arg(long)]
+    pub agg: String,
+    /// File to write, or `-` to print a table
+    #[arg(long)]
+    pub out: String,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Args)]
+pub struct Demo {
+    /// Where the generated data is kept
+    #[arg(long, default_value = "target/fluvial-demo")]
+    pub data: PathBuf,
+    /// TPC-H scale factor
+    #[arg(long, default_value_t = 1.0)]
+    pub scale: f64,
+    /// Managed memory of the jobs
+    #[arg(long, default_value = "64MiB", value_parser = parse_bytes)]
+    pub memory: usize,
+    /// Workers
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+/// Flags that every job has.
+#[derive(Args, Clone)]
+pub struct Common {
+    /// Managed memory of each process
+    #[arg(long, default_value = "512MiB", value_parser = parse_bytes, help_heading = "Running")]
+    pub memory: usize,
+    /// Workers of each process; the number of cores by default
+    #[arg(long, help_heading = "Running")]
+    pub threads: Option<usize>,
+    /// Start this many processes on this host
+    #[arg(long, default_value_t = 1, conflicts_with = "hosts", help_heading = "Running")]
+    pub processes: usize,
+    /// File with one host:port a line, one for each process of the job
+    #[arg(long, requires = "process", help_heading = "Running")]
+    pub hosts: Option<PathBuf>,
+    /// Which line of the hosts file this process is, from 0
+    #[arg(long, help_heading = "Running")]
+    pub process: Option<usize>,
+    /// Where spill files go; the system's temporary folder by default
+    #[arg(long, help_heading = "Running")]
+    pub spill_dir: Option<PathBuf>,
+    /// Write what the job did, by operator, to this file
+    #[arg(long, value_name = "FILE.json", help_heading = "Running")]
+    pub stats: Option<PathBuf>,
+    /// Print the plan and do not run it
+    #[arg(long, help_heading = "Running")]
+    pub explain: bool,
+}
+
+impl Common {
+    /// # Errors
+    /// A hosts file that cannot be read, or settings out of range.
+    pub fn config(&self) -> Result<Config> {
+        let mut config = Config { memory: self.memory, ..Config::default() };
+        config.threads = self.threads.unwrap_or(config.threads);
+        if let Some(dir) = &self.spill_dir {
+            config.spill_dir = dir.clone();
+        }
+        if let Some(path) = &self.hosts {
+            let text = std::fs::read_to_string(path).map_err(|e| Error::File { path: path.clone(), message: e.to_string() })?;
+            config.hosts =
+                text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect();
+            config.process = self.process.unwrap_or(0);
+        }
+        config.check()?;
+        Ok(config)
+    }
+}

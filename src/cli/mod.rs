@@ -1,0 +1,92 @@
+//! The `fluvial` command: arguments to jobs, errors to one line and an exit code.
+
+mod args;
+mod demo;
+mod job;
+mod progress;
+mod stats;
+
+use args::{Aggregate, Cli, Command, Generate, Join, Sort, Tpch};
+use clap::Parser;
+use fluvial_core::{Error, Result, parse_aggregates};
+use job::Job;
+use std::process::ExitCode;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Gen(Generate::Tpch(args)) => generate(args),
+        Command::Sort(args) => sort(args),
+        Command::Join(args) => join(args),
+        Command::Aggregate(args) => aggregate(args),
+        Command::Demo(args) => demo::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fluvial: {error}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// 1 for what is wrong with the input or the machine, 3 for a peer that is gone, 130 as a shell has it for an interrupt.
+fn exit_code(error: &Error) -> u8 {
+    match error {
+        Error::Peer { .. } => 3,
+        Error::Interrupted => 130,
+        _ => 1,
+    }
+}
+
+fn generate(args: Tpch) -> Result<()> {
+    let job = Job::new(&args.common)?;
+    std::fs::create_dir_all(&args.out).map_err(|e| Error::File { path: args.out.clone(), message: e.to_string() })?;
+    let tables: Vec<&str> =
+        if args.tables.is_empty() { crate::tpch::TABLES.to_vec() } else { args.tables.iter().map(String::as_str).collect() };
+    for name in tables {
+        let path = args.out.join(format!("{name}.parquet"));
+        crate::tpch::table(&job.env, name, args.scale)?.write(&path)?;
+    }
+    job.run("gen tpch")
+}
+
+fn sort(args: Sort) -> Result<()> {
+    let job = Job::new(&args.common)?;
+    let table = job.env.read(&args.input)?;
+    let sorted = table.sort(&args.by)?;
+    job.deliver("sort", &sorted, &args.out)
+}
+
+fn join(args: Join) -> Result<()> {
+    let job = Job::new(&args.common)?;
+    let left = job.env.read(&[&args.left])?;
+    let right = job.env.read(&[&args.right])?;
+    let join = left.join(&right, &args.on)?.kind(args.kind.into()).right_name(&table_name(&args.right));
+    if args.count {
+        return job.show_count(&join.count_stream()?);
+    }
+    let joined = match (&args.select, &args.agg) {
+        (Some(columns), _) => join.select(columns)?,
+        (None, Some(aggregates)) => {
+            let columns: Vec<String> = parse_aggregates(aggregates)?.into_iter().filter_map(|a| a.column).collect();
+            join.select_names(&columns)?.group_by("")?.aggregate(aggregates)?
+        }
+        (None, None) => join.all()?,
+    };
+    job.deliver("join", &joined, args.out.as_deref().unwrap_or("-"))
+}
+
+/// `orders` of `data/orders.parquet`.
+fn table_name(input: &str) -> String {
+    let path = std::path::Path::new(input);
+    path.file_stem().map_or_else(|| "right".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+fn aggregate(args: Aggregate) -> Result<()> {
+    let job = Job::new(&args.common)?;
+    let table = job.env.read(&args.input)?;
+    let grouped = table.group_by(args.by.as_deref().unwrap_or(""))?.aggregate(&args.agg)?;
+    job.deliver("aggregate", &grouped, &args.out)
+}
