@@ -28,6 +28,6 @@ pub use operator::{Operator, OperatorContext, Output, Restored, Shared, Snapshot
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use stream::{Aggregator, Data, DataStream, Emitter, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream};
 pub use table::{
-    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Table, parse_aggregates, parse_columns, parse_join_on, parse_projection,
-    parse_sort_keys,
+    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Table, parse_aggregates, parse_columns,
+    parse_join_on, parse_projection, parse_sort_keys,
 };

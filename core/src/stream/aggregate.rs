@@ -139,8 +139,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         };
         let mut node = partial.after(kind, String::new(), Body::Operator(Arc::new(make)));
         let key = short_type_name::<S::Key>();
-        node.inputs[0].distribution =
-            Distribution::Hash { key, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
+        node.inputs[0].distribution = Distribution::Hash { key, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
         node.estimate = None;
         DataStream::new(env, env.add(node))
     }
@@ -154,7 +153,9 @@ fn finished<T: Data, S: KeySelector<T>, A: Accumulate<T>>(accumulate: &A, rows: 
 /// `alloc::string::String` as `String`.
 pub(crate) fn short_type_name<T>() -> String {
     let name = std::any::type_name::<T>();
-    name.split_inclusive(|c: char| !c.is_alphanumeric() && c != ':' && c != '_').map(|p| p.rsplit("::").next().unwrap_or(p)).collect()
+    name.split_inclusive(|c: char| !c.is_alphanumeric() && c != ':' && c != '_')
+        .map(|p| p.rsplit("::").next().unwrap_or(p))
+        .collect()
 }
 
 /// Counts records in a `u64`.

@@ -7,7 +7,7 @@ use crate::{Batch, Error, Operator, Position, Progress, Result};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, SchemaRef};
 use fluvial_memory::{KeyColumn, KeyEncoder, Keys, RowBatch, RowShape};
-use fluvial_operators::aggregate::{Aggregation, AggregateFunction, ColumnAggregate, ColumnAggregates, Combine, CombineOptions};
+use fluvial_operators::aggregate::{AggregateFunction, Aggregation, ColumnAggregate, ColumnAggregates, Combine, CombineOptions};
 use std::sync::Arc;
 
 /// A grouped table that is being described: finish it with [`Grouped::aggregate`].
@@ -109,7 +109,11 @@ impl Grouped {
         let partial = Table::new(&table.env, combine, table.schema.clone());
         let (shape, schema) = (plan.shape(), plan.schema.clone());
         let make: OperatorFactory = Arc::new(move |context| plan.clone().operator(context));
-        let mut node = partial.after("aggregate", if wanted.is_empty() { by.clone() } else { format!("{by}; {wanted}") }, Body::Operator(make));
+        let mut node = partial.after(
+            "aggregate",
+            if wanted.is_empty() { by.clone() } else { format!("{by}; {wanted}") },
+            Body::Operator(make),
+        );
         node.inputs[0].distribution =
             Distribution::Hash { key: by, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
         Ok(Table::new(&table.env, table.env.add(node), schema))

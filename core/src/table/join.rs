@@ -82,11 +82,17 @@ impl Table {
             let (left, right) = (self.schema.field(self.column(l)?), right.schema.field(right.column(r)?));
             let nested = [left, right].into_iter().find(|f| f.data_type().is_nested());
             if let Some(field) = nested {
-                return Err(Error::Plan(format!("column `{}` is nested ({}) and cannot be a key", field.name(), field.data_type())));
+                return Err(Error::Plan(format!(
+                    "column `{}` is nested ({}) and cannot be a key",
+                    field.name(),
+                    field.data_type()
+                )));
             }
             if class(left.data_type()) != class(right.data_type()) {
                 let (a, b) = (left.data_type(), right.data_type());
-                return Err(Error::Plan(format!("join: `{l}` is {a} and `{r}` is {b}; they do not compare, cast one of them first")));
+                return Err(Error::Plan(format!(
+                    "join: `{l}` is {a} and `{r}` is {b}; they do not compare, cast one of them first"
+                )));
             }
         }
         Ok(Join { nulls_match: false, ..self.join_nulls(right, on) })
@@ -253,7 +259,8 @@ impl Join {
         let keys = |side: Side| self.on.iter().map(move |(l, r)| if side == Side::Left { l.as_str() } else { r.as_str() });
         let needed = |side: Side| -> Result<Vec<String>> {
             let mut names: Vec<String> = Vec::new();
-            let wanted = columns.iter().filter(|(s, _)| *s == side).map(|(_, c)| self.table(side).schema.field(*c).name().as_str());
+            let wanted =
+                columns.iter().filter(|(s, _)| *s == side).map(|(_, c)| self.table(side).schema.field(*c).name().as_str());
             for name in keys(side).chain(wanted) {
                 if !names.iter().any(|n| n == name) {
                     names.push(name.to_owned());

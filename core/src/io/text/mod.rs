@@ -18,6 +18,6 @@ mod writer;
 
 pub(super) use input::{TextInput, TextScan};
 pub use lines::{LineReader, Lines, lines};
-pub use records::{RecordInput, RecordReader};
 pub use parts::{TextEncoder, TextFile};
+pub use records::{RecordInput, RecordReader};
 pub(super) use writer::{CsvTable, JsonTable, TextTable};

@@ -4,9 +4,9 @@
 //! file of its own without a name and notes where in the table each piece stands; at the end the pieces are copied in
 //! order into the file. The trade-off: the bytes are written twice, but nothing waits and nothing is held in memory.
 
+use super::super::file_error;
 use super::super::format::{CsvOptions, Format};
 use super::super::output::{PendingFile, WriteOptions, Written, check_columns};
-use super::super::file_error;
 use super::writer::{csv_builder, failed};
 use crate::{Error, Position, Result};
 use arrow_array::cast::AsArray;
