@@ -244,7 +244,7 @@ impl<T: 'static, A: Aggregator<T>> Aggregation for Aggregated<T, A> {
         state.copy_from_slice(&bytes);
         Ok(())
     }
-    fn merge_into(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
+    fn merge_into(&self, state: &mut [u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
         self.merged(state, other, out)?;
         Ok(true)
     }
@@ -292,7 +292,7 @@ impl<T: Data, F: Fn(T, T) -> T> Aggregation for Reduced<T, F> {
     fn merge(&self, _state: &mut [u8], _other: &[u8]) -> fluvial_memory::Result<()> {
         Err(fluvial_memory::Error::Unsupported("a reduction has no state of fixed width".into()))
     }
-    fn merge_into(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
+    fn merge_into(&self, state: &mut [u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
         let reduced = (self.f)(self.codec.decode(state)?, self.codec.decode(other)?);
         self.codec.encode(&reduced, out)?;
         Ok(true)

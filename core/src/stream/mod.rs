@@ -6,14 +6,18 @@
 
 mod aggregate;
 mod collect;
+mod files;
+mod group;
 mod join;
 mod keyed;
+mod sort;
 mod source;
 mod steps;
 
 pub(crate) use aggregate::Accumulate;
 pub use aggregate::Aggregator;
 pub(crate) use collect::collect_batches;
+pub use group::{Group, Partition};
 pub use join::KeyedJoin;
 pub use keyed::{KeyFn, KeyRef, KeySelector, KeyedStream};
 pub use steps::Emitter;

@@ -3,7 +3,7 @@
 //! One spare segment is held from the start, so that going to disk never needs memory that is not there.
 
 use fluvial_memory::{
-    Extent, RowCursor, Reservation, Result, RowPages, RowShape, Run, RunReader, RunWriter, SpillManager, Step, Waker,
+    Extent, Reservation, Result, RowCursor, RowPages, RowShape, Run, RunReader, RunWriter, SpillManager, Step, Waker,
 };
 
 /// What a spool writes its file with.
