@@ -157,7 +157,7 @@ fn an_assigner_in_mid_graph_sets_the_watermark() {
     let nodes = vec![
         node(0, "numbers", numbers(100_000, 10), vec![], 1),
         node(1, "assigner", assigner, vec![Edge::forward(0, 0)], 1),
-        node(2, "check", check, vec![Edge::new(1, 0, by_hash())], 0),
+        node(2, "check", check, vec![Edge::new(1, 0, Route::Rebalance)], 0),
     ];
     finish(mesh.submit(&Plan::new("assigner", nodes)).unwrap()).unwrap();
     assert!(watermarks.load(SeqCst) > 0);
