@@ -31,8 +31,7 @@ fn grouping(name: &str, width: usize, budget: usize, combined: bool, key: impl F
     let aggregates = ColumnAggregates::new(&[sum, ColumnAggregate::count_star()]).unwrap();
     let width = KeyWidth::Fixed(width);
     let reservation = memory.reserve("groups", 33).unwrap();
-    let mut groups =
-        HashAggregate::new(reservation, spill.clone(), width, aggregates.clone(), Default::default(), None).unwrap();
+    let mut groups = HashAggregate::new(reservation, spill.clone(), width, aggregates.clone(), Default::default(), None).unwrap();
     let reservation = memory.reserve("combine", 8).unwrap();
     let mut combine = Combine::new(reservation, width, aggregates.clone(), CombineOptions::default());
     let mut clock = Clock::default();
@@ -213,6 +212,11 @@ fn word_count() {
         }
         let took = here() - start - hashed;
         let ns = |d: Duration| d.as_nanos() as f64 / text.len() as f64;
-        println!("{name}: {:.1} ns a word, and {:.1} ns for its hash; {} words, {WORDS} distinct", ns(took), ns(hashed), text.len());
+        println!(
+            "{name}: {:.1} ns a word, and {:.1} ns for its hash; {} words, {WORDS} distinct",
+            ns(took),
+            ns(hashed),
+            text.len()
+        );
     }
 }

@@ -29,15 +29,17 @@ pub fn run(args: Demo) -> Result<()> {
 
     println!("Try next:");
     let file = |name: &str| folder.join(format!("{name}.parquet")).display().to_string();
-    println!("  fluvial sort {} --by \"l_shipdate, l_orderkey\" --memory 64MiB --out sorted.parquet --stats stats.json", file("lineitem"));
+    println!(
+        "  fluvial sort {} --by \"l_shipdate, l_orderkey\" --memory 64MiB --out sorted.parquet --stats stats.json",
+        file("lineitem")
+    );
     println!("  fluvial join {} {} --on \"l_orderkey = o_orderkey\" --count --explain", file("lineitem"), file("orders"));
     println!("  cargo run --release --example wordcount -- README.md");
     Ok(())
 }
 
 fn generate(folder: &Path, args: &Demo) -> Result<()> {
-    let missing: Vec<&str> =
-        crate::tpch::TABLES.into_iter().filter(|t| !folder.join(format!("{t}.parquet")).exists()).collect();
+    let missing: Vec<&str> = crate::tpch::TABLES.into_iter().filter(|t| !folder.join(format!("{t}.parquet")).exists()).collect();
     if missing.is_empty() {
         return Ok(());
     }

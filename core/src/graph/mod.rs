@@ -11,7 +11,6 @@ mod lower;
 mod task;
 
 pub use explain::{GraphDescription, InputDescription, NodeDescription};
-pub(crate) use lower::Lowered;
 pub use task::OperatorStats;
 pub(crate) use task::{NodeMetrics, TaskContext};
 

@@ -27,7 +27,7 @@ use crate::chain::{AnyCollector, ChainOperator, Typed, TypedPort};
 use crate::codec::RecordCodec;
 use crate::graph::{
     Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, LinkFactory, Node, NodeId, OperatorFactory, PortFactory,
-    SinkFactory, TaskContext,
+    SinkFactory,
 };
 use crate::runtime::BatchCodec;
 use crate::{Batch, Env, Error, Records, Result};

@@ -37,7 +37,8 @@ impl Table {
             }
         };
         // The file is the first process's; the others' instances receive nothing.
-        let in_first: OperatorFactory = Arc::new(move |context| if context.process == 0 { make(context) } else { Ok(Box::new(Idle)) });
+        let in_first: OperatorFactory =
+            Arc::new(move |context| if context.process == 0 { make(context) } else { Ok(Box::new(Idle)) });
         let mut node = self.after("write", path.display().to_string(), Body::Operator(in_first));
         node.outputs = 0;
         node.inputs[0].distribution = self.to_one_place();
