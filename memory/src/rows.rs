@@ -136,6 +136,11 @@ impl RowBatch {
         self.close_row();
     }
 
+    /// Appends rows of these keys and no payload.
+    pub fn push_keys<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) {
+        keys.for_each(|key| self.push(key, &[]));
+    }
+
     /// Appends a whole row, as [`RowBatch::row`] gives it.
     #[inline]
     pub fn push_row(&mut self, row: &[u8]) {
@@ -173,6 +178,47 @@ impl RowBatch {
             out.extend_from_slice(key);
             write(out)
         })
+    }
+
+    /// Appends rows of one width, which is that of the batch's rows if it has one: a loop over all of them at once, without
+    /// a call for each in the common widths.
+    ///
+    /// # Panics
+    /// If a row has another width.
+    pub fn extend_fixed<'a>(&mut self, width: usize, rows: impl ExactSizeIterator<Item = &'a [u8]>) {
+        match width {
+            8 => self.extend_const::<8>(rows),
+            12 => self.extend_const::<12>(rows),
+            16 => self.extend_const::<16>(rows),
+            24 => self.extend_const::<24>(rows),
+            32 => self.extend_const::<32>(rows),
+            40 => self.extend_const::<40>(rows),
+            48 => self.extend_const::<48>(rows),
+            _ => {
+                let room = self.room(width, rows.len());
+                // Where rows have no width there is nothing to copy, and chunks cannot be that short.
+                room.chunks_exact_mut(width.max(1)).zip(rows).for_each(|(room, row)| room.copy_from_slice(row));
+            }
+        }
+    }
+
+    fn extend_const<'a, const WIDTH: usize>(&mut self, rows: impl ExactSizeIterator<Item = &'a [u8]>) {
+        let room = self.room(WIDTH, rows.len());
+        for (room, row) in room.as_chunks_mut::<WIDTH>().0.iter_mut().zip(rows) {
+            assert_eq!(row.len(), WIDTH);
+            let (row, _) = row.split_first_chunk::<WIDTH>().expect("the length was just checked");
+            *room = *row;
+        }
+    }
+
+    /// Room for `count` more rows of `width` bytes, to be filled.
+    fn room(&mut self, width: usize, count: usize) -> &mut [u8] {
+        let start = self.bytes.len();
+        let end = start + width * count;
+        assert!(u32::try_from(end).is_ok(), "a batch of rows stays below 4 GiB");
+        self.bytes.resize(end, 0);
+        self.offsets.extend((1..=count).map(|i| (start + i * width) as u32));
+        &mut self.bytes[start..]
     }
 
     /// Appends a row that `write` appends to the buffer: the key (after its length, where keys vary) and the payload.

@@ -46,7 +46,7 @@ impl Entry {
     /// Of the row, or of the list of rows.
     #[inline]
     pub(crate) fn address(self) -> Address {
-        Address((self.0 & ADDRESS) - 1)
+        Address((self.0 & ADDRESS).wrapping_sub(1))
     }
 
     /// All rows of the key.
@@ -59,6 +59,28 @@ impl Entry {
 #[inline]
 fn salt(hash: u64) -> u64 {
     hash << SALT_SHIFT & SALT
+}
+
+/// The slot, of so many, where the search for a hash begins; its `skip` top bits say nothing.
+#[inline]
+pub(super) fn slot_of(hash: u64, skip: u32, slots: u64) -> usize {
+    ((u128::from(hash << skip) * u128::from(slots)) >> 64) as usize
+}
+
+/// The next slot, at `slot` or after it, that is free or whose salt agrees with the hash.
+#[inline]
+pub(super) fn seek(entries: &[u64], hash: u64, mut slot: usize) -> (usize, Entry) {
+    let salt = salt(hash);
+    loop {
+        let entry = entries[slot];
+        if entry == 0 || entry & SALT == salt {
+            return (slot, Entry(entry));
+        }
+        slot += 1;
+        if slot == entries.len() {
+            slot = 0;
+        }
+    }
 }
 
 pub(crate) struct Directory {
@@ -87,9 +109,13 @@ impl Directory {
         self.used
     }
 
+    pub(crate) fn entries(&self) -> &[u64] {
+        self.entries.u64s()
+    }
+
     #[inline]
     pub(crate) fn slot(&self, hash: u64) -> usize {
-        ((u128::from(hash << self.skip) * u128::from(self.slots)) >> 64) as usize
+        slot_of(hash, self.skip, self.slots)
     }
 
     /// Brings a slot's cache line near.
@@ -98,18 +124,9 @@ impl Directory {
         self.entries.prefetch(slot * 8);
     }
 
-    /// The next slot, at `slot` or after it, that is free or whose salt agrees with the hash.
     #[inline]
-    pub(crate) fn seek(&self, hash: u64, mut slot: usize) -> (usize, Entry) {
-        let entries = self.entries.u64s();
-        let salt = salt(hash);
-        loop {
-            let entry = entries[slot];
-            if entry == 0 || entry & SALT == salt {
-                return (slot, Entry(entry));
-            }
-            slot = self.after(slot);
-        }
+    pub(crate) fn seek(&self, hash: u64, slot: usize) -> (usize, Entry) {
+        seek(self.entries.u64s(), hash, slot)
     }
 
     #[inline]

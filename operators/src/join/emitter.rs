@@ -21,6 +21,27 @@ impl Emitter<'_> {
         self.out.len() >= self.max_rows || self.out.byte_len() >= MAX_BYTES
     }
 
+    /// How many results of so many bytes there is room for; one at least unless it is full.
+    pub(crate) fn room(&self, bytes: usize) -> usize {
+        if self.is_full() {
+            return 0;
+        }
+        let fit = (MAX_BYTES - self.out.byte_len()) / bytes.max(1);
+        (self.max_rows - self.out.len()).min(fit.max(1))
+    }
+
+    /// Rows of fixed widths, build side first: the build rows, absent where a probe row stands alone, and the probe rows.
+    pub(crate) fn pairs<'a>(
+        &mut self,
+        build: Side,
+        [build_width, probe_width]: [usize; 2],
+        build_rows: impl ExactSizeIterator<Item = Option<&'a [u8]>>,
+        probe_rows: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) {
+        let widths = if build == Side::Left { [build_width, probe_width] } else { [probe_width, build_width] };
+        self.out.push_matches(build, widths, build_rows, probe_rows);
+    }
+
     /// A pair of stored rows, the first of `side`.
     #[inline]
     pub(crate) fn pair(&mut self, side: Side, form: Stored, row: &[u8], partner_form: Stored, partner: &[u8]) {

@@ -35,6 +35,11 @@ impl Stored {
         RowShape { key: KeyWidth::Fixed(0), row: width.map(|w| w + self.prefix()) }
     }
 
+    /// Width of the rows, if all have the same and stand for themselves.
+    pub(crate) fn plain_width(&self) -> Option<usize> {
+        if self.counted || self.key_only { None } else { self.shape.row }
+    }
+
     /// The stored form of an incoming row.
     #[inline]
     pub(crate) fn store<'a>(&self, row: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {

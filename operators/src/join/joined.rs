@@ -81,6 +81,36 @@ impl JoinedBatch {
         }
     }
 
+    /// Rows of one width on either side: the first ones of `side`, absent where a row of the other side stands alone.
+    pub(crate) fn push_matches<'a>(
+        &mut self,
+        side: Side,
+        widths: [usize; 2],
+        rows: impl ExactSizeIterator<Item = Option<&'a [u8]>>,
+        partners: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) {
+        let placeholder = std::mem::take(&mut self.placeholders[side.index()]);
+        let before = self.len();
+        let (batch, missing) = self.side(side);
+        match missing {
+            Some(missing) => {
+                let rows = rows.map(|row| {
+                    missing.push(row.is_none());
+                    row.unwrap_or(&placeholder)
+                });
+                batch.extend_fixed(widths[side.index()], rows);
+            }
+            None => batch.extend_fixed(widths[side.index()], rows.map(|row| row.unwrap_or(&placeholder))),
+        }
+        self.placeholders[side.index()] = placeholder;
+        let (batch, missing) = self.side(side.other());
+        let count = partners.len();
+        batch.extend_fixed(widths[side.other().index()], partners);
+        if let Some(missing) = missing {
+            missing.resize(before + count, false);
+        }
+    }
+
     /// A row of `side` that stands alone: without a partner, or the result of a semi or anti join.
     #[inline]
     pub(crate) fn push_alone(&mut self, side: Side, row: &[u8]) {

@@ -88,6 +88,11 @@ impl Chain {
         Self { at, list, left: 0 }
     }
 
+    #[inline]
+    pub(crate) fn is_end(&self) -> bool {
+        self.at == 0
+    }
+
     /// The next row.
     #[inline]
     pub(crate) fn next(&mut self, lists: &Lists) -> Option<Address> {

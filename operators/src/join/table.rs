@@ -1,6 +1,6 @@
 //! The rows of one partition in memory, and the directory over them.
 
-use super::directory::{Directory, Entry};
+use super::directory::{self, Directory, Entry};
 use super::env::{Merge, Stored};
 use super::lists::{Chain, Lists};
 use fluvial_memory::{Address, Reservation, RowCursor, RowPages, hash};
@@ -179,39 +179,10 @@ impl Table {
         if entry.is_list() { self.lists.first(entry.address()) } else { entry.address() }
     }
 
-    /// First step of a probe: the slot to look at; its cache line is on its way.
-    #[inline]
-    pub(crate) fn probe_slot(&self, mixed: u64) -> usize {
-        let Some(directory) = &self.directory else { return 0 };
-        let slot = directory.slot(mixed);
-        directory.prefetch(slot);
-        slot
-    }
-
-    /// Second step: the first entry with the right salt; its row, or its list, is on its way.
-    #[inline]
-    pub(crate) fn probe_entry(&self, mixed: u64, slot: usize) -> (usize, Entry) {
-        let Some(directory) = &self.directory else { return (0, Entry::FREE) };
-        let (slot, entry) = directory.seek(mixed, slot);
-        if !entry.is_free() {
-            self.pages.prefetch(entry.address());
-        }
-        (slot, entry)
-    }
-
-    /// Between the second and the third: of a list, its first row is on its way.
-    #[inline]
-    pub(crate) fn probe_list(&self, entry: Entry) {
-        self.pages.prefetch(self.lists.first(entry.address()));
-    }
-
-    /// Third step: the entry of the key, or a free one.
-    #[inline]
-    pub(crate) fn probe_key(&self, mixed: u64, slot: usize, key: &[u8]) -> (usize, Entry) {
-        match &self.directory {
-            Some(directory) => self.find(directory, mixed, slot, |other| same_key(other, key)),
-            None => (0, Entry::FREE),
-        }
+    /// What a probe looks at.
+    pub(crate) fn view(&self) -> View<'_> {
+        let entries = self.directory.as_ref().map_or(&[0][..], Directory::entries);
+        View { entries, skip: self.skip, table: Some(self) }
     }
 
     /// Marks a key as matched; whether it was not before.
@@ -224,6 +195,19 @@ impl Table {
     #[inline]
     pub(crate) fn next_of(&self, chain: &mut Chain) -> Option<&[u8]> {
         chain.next(&self.lists).map(|address| self.row(address))
+    }
+
+    /// As [`Table::next_of`], where the row lies.
+    #[inline]
+    pub(crate) fn next_address(&self, chain: &mut Chain) -> Option<Address> {
+        chain.next(&self.lists)
+    }
+
+    /// The row at an address found in this table or in another one of the same [`Tables`](super::tables::Tables): they
+    /// have one arena, and rows of one shape.
+    #[inline]
+    pub(crate) fn row_of_any(&self, address: Address) -> &[u8] {
+        self.row(address)
     }
 
     /// The rows of the next key at or after `slot` that is not marked; `slot` goes past it.
@@ -248,6 +232,65 @@ impl Table {
         self.drop_index();
         self.pages.clear();
     }
+}
+
+/// A table as a probe sees it: what is needed in its inner loops, near at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    /// Of the directory; one free entry where there is none.
+    entries: &'a [u64],
+    skip: u32,
+    table: Option<&'a Table>,
+}
+
+impl<'a> View<'a> {
+    /// Of a partition without rows in memory.
+    pub(crate) const EMPTY: Self = Self { entries: &[0], skip: 0, table: None };
+
+    /// First step of a probe: the slot to look at; its cache line is on its way.
+    #[inline]
+    pub(crate) fn slot(&self, mixed: u64) -> usize {
+        let slot = directory::slot_of(mixed, self.skip, self.entries.len() as u64);
+        prefetch(&self.entries[slot]);
+        slot
+    }
+
+    /// Second step: the first entry with the right salt.
+    #[inline]
+    pub(crate) fn entry(&self, mixed: u64, slot: usize) -> (usize, Entry) {
+        directory::seek(self.entries, mixed, slot)
+    }
+
+    /// Third step: the entry of the key, or a free one, from the entry that the second step found.
+    #[inline]
+    pub(crate) fn key(&self, mixed: u64, slot: usize, entry: Entry, key: &[u8]) -> (usize, Entry) {
+        let Some(table) = self.table else { return (slot, Entry::FREE) };
+        let (mut slot, mut entry) = (slot, entry);
+        while !entry.is_free() && !same_key(table.stored.key(table.row(table.head(entry))), key) {
+            let next = if slot + 1 == self.entries.len() { 0 } else { slot + 1 };
+            (slot, entry) = self.entry(mixed, next);
+        }
+        (slot, entry)
+    }
+
+    /// Of an entry that is a list: a row of it.
+    #[inline]
+    pub(crate) fn first_of(&self, list: Entry) -> Option<Address> {
+        self.table.map(|table| table.lists.first(list.address()))
+    }
+}
+
+/// Asks the processor to fetch a word.
+#[inline]
+fn prefetch(word: &u64) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, and the word exists.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = word;
 }
 
 /// Equality of keys, without a call for the common widths.

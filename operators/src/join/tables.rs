@@ -5,8 +5,8 @@ use super::emitter::Emitter;
 use super::env::Stored;
 use super::kind::{Roles, Side};
 use super::lists::Chain;
-use super::table::Table;
-use fluvial_memory::RowBatch;
+use super::table::{Table, View};
+use fluvial_memory::{Address, RowBatch};
 
 /// Rows probed together: enough to hide the latency of memory behind each other, few enough that what is known of them
 /// stays in the first-level cache.
@@ -37,6 +37,9 @@ pub(crate) struct Probe {
     length: usize,
     slots: Vec<usize>,
     entries: Vec<Entry>,
+    partitions: Vec<u8>,
+    /// Build rows and rows of the chunk that belong together.
+    matches: Vec<(Option<Address>, u32)>,
     /// The row of the chunk whose results are being emitted, and what is left of its chain.
     at: usize,
     opened: bool,
@@ -64,6 +67,8 @@ impl Probe {
             length: 0,
             slots: Vec::new(),
             entries: Vec::new(),
+            partitions: Vec::new(),
+            matches: Vec::new(),
             at: 0,
             opened: false,
             chain: Chain::END,
@@ -106,34 +111,38 @@ impl Probe {
         self.slots.clear();
         self.entries.clear();
         let mixed = &self.mixed[self.start..self.start + self.length];
-        let table = |mixed: u64| tables.tables[tables.partition(mixed)].as_ref();
-        self.slots.extend(mixed.iter().map(|&m| table(m).map_or(0, |t| t.probe_slot(m))));
+        self.partitions.clear();
+        self.partitions.extend(mixed.iter().map(|&m| tables.partition(m) as u8));
+        let views: Vec<View<'_>> = tables.tables.iter().map(|t| t.as_ref().map_or(View::EMPTY, Table::view)).collect();
+        let Some(pages) = tables.tables.iter().flatten().map(Table::pages).next() else {
+            self.slots.resize(self.length, 0);
+            self.entries.resize(self.length, Entry::FREE);
+            return;
+        };
+        let rows = || mixed.iter().zip(&self.partitions).map(|(&m, &p)| (m, &views[usize::from(p)]));
+        self.slots.extend(rows().map(|(m, view)| view.slot(m)));
         let mut lists = false;
-        for (&m, slot) in mixed.iter().zip(&mut self.slots) {
-            let entry = match table(m) {
-                Some(table) => {
-                    let (at, entry) = table.probe_entry(m, *slot);
-                    *slot = at;
-                    lists |= entry.is_list();
-                    entry
-                }
-                None => Entry::FREE,
-            };
-            self.entries.push(entry);
-        }
+        self.entries.extend(rows().zip(&mut self.slots).map(|((m, view), slot)| {
+            let (at, entry) = view.entry(m, *slot);
+            *slot = at;
+            lists |= entry.is_list();
+            // A free entry's address is nowhere; a prefetch does not mind, and a branch would.
+            pages.prefetch(entry.address());
+            entry
+        }));
         if lists {
-            for (&m, entry) in mixed.iter().zip(&self.entries) {
-                if let (true, Some(table)) = (entry.is_list(), table(m)) {
-                    table.probe_list(*entry);
+            for ((_, view), entry) in rows().zip(&self.entries) {
+                if entry.is_list()
+                    && let Some(row) = view.first_of(*entry)
+                {
+                    pages.prefetch(row);
                 }
             }
         }
-        for i in 0..self.length {
-            if !self.entries[i].is_free()
-                && let Some(table) = table(mixed[i])
-            {
+        for (i, (m, view)) in rows().enumerate() {
+            if !self.entries[i].is_free() {
                 let key = probe_form.key(self.rows.row(self.start + i));
-                (self.slots[i], self.entries[i]) = table.probe_key(mixed[i], self.slots[i], key);
+                (self.slots[i], self.entries[i]) = view.key(m, self.slots[i], self.entries[i], key);
             }
         }
     }
@@ -145,6 +154,14 @@ impl Probe {
         while !self.is_done() {
             if self.at == self.length {
                 self.locate(tables, sense.probe_form);
+            }
+            if let (true, None, None, Some(build_width), Some(probe_width)) =
+                (roles.pairs, &sense.found, &out.count, sense.build_form.plain_width(), sense.probe_form.plain_width())
+            {
+                if !self.emit_fixed(tables, sense, [build_width, probe_width], out) {
+                    return;
+                }
+                continue;
             }
             while self.at < self.length {
                 let index = self.start + self.at;
@@ -160,7 +177,7 @@ impl Probe {
                     self.at += 1;
                     continue;
                 }
-                let partition = tables.partition(self.mixed[index]);
+                let partition = usize::from(self.partitions[self.at]);
                 let Some(table) = &mut tables.tables[partition] else {
                     self.at += 1;
                     continue;
@@ -179,13 +196,11 @@ impl Probe {
                         out.alone(build.other(), sense.probe_form, self.rows.row(index));
                     }
                 }
-                loop {
-                    let before = self.chain;
-                    let Some(row) = table.next_of(&mut self.chain) else { break };
+                while !self.chain.is_end() {
                     if out.is_full() {
-                        self.chain = before;
                         return;
                     }
+                    let Some(row) = table.next_of(&mut self.chain) else { break };
                     if roles.pairs {
                         out.pair(build, sense.build_form, row, sense.probe_form, self.rows.row(index));
                     } else {
@@ -196,6 +211,60 @@ impl Probe {
                 self.at += 1;
             }
         }
+    }
+}
+
+impl Probe {
+    /// As [`Probe::emit`], for pairs of rows of fixed widths (build side first): first which rows belong together, then
+    /// the copies, one side after the other. Whether the chunk is done.
+    fn emit_fixed(&mut self, tables: &mut Tables, sense: &Sense<'_>, widths: [usize; 2], out: &mut Emitter<'_>) -> bool {
+        let roles = sense.roles;
+        let room = out.room(widths[0] + widths[1]);
+        self.matches.clear();
+        while self.at < self.length && self.matches.len() < room {
+            let row = self.at as u32;
+            let entry = self.entries[self.at];
+            if !self.opened {
+                if entry.is_free() {
+                    if roles.probe_unmatched {
+                        self.matches.push((None, row));
+                    }
+                    self.at += 1;
+                    continue;
+                }
+                if roles.build_unmatched
+                    && let Some(table) = &mut tables.tables[usize::from(self.partitions[self.at])]
+                {
+                    table.mark(self.slots[self.at]);
+                }
+                if !entry.is_list() {
+                    self.matches.push((Some(entry.address()), row));
+                    self.at += 1;
+                    continue;
+                }
+                self.opened = true;
+                self.chain = entry.chain();
+            }
+            let Some(table) = &tables.tables[usize::from(self.partitions[self.at])] else { return true };
+            while self.matches.len() < room
+                && let Some(address) = table.next_address(&mut self.chain)
+            {
+                self.matches.push((Some(address), row));
+            }
+            if self.chain.is_end() {
+                self.opened = false;
+                self.at += 1;
+            }
+        }
+        if let Some(table) = tables.tables.iter().flatten().next() {
+            let build = self.matches.iter().map(|&(address, _)| address.map(|address| table.row_of_any(address)));
+            let probe = self.matches.iter().map(|&(_, row)| self.rows.row(self.start + row as usize));
+            out.pairs(sense.build, widths, build, probe);
+        } else {
+            let probe = self.matches.iter().map(|&(_, row)| self.rows.row(self.start + row as usize));
+            out.pairs(sense.build, widths, self.matches.iter().map(|_| None), probe);
+        }
+        self.at == self.length
     }
 }
 
@@ -227,13 +296,11 @@ impl Unmatched {
                 continue;
             };
             if let Some(chain) = &mut self.chain {
-                loop {
-                    let before = *chain;
-                    let Some(row) = table.next_of(chain) else { break };
+                while !chain.is_end() {
                     if out.is_full() {
-                        *chain = before;
                         return false;
                     }
+                    let Some(row) = table.next_of(chain) else { break };
                     out.alone(build, form, row);
                 }
             }
