@@ -93,7 +93,7 @@ fn grouping(name: &str, width: usize, budget: usize, combined: bool, key: impl F
     let ns = |d: Duration| d.as_nanos() as f64 / ROWS as f64;
     let stats = spill.stats();
     println!(
-        "{name}: {:.1} ns CPU a row (of that: combine {:.1}, take {:.1}, result {:.1}); {ROWS} rows, {} partials, {} groups, \
+        "\n{name}: {:.1} ns CPU a row (of that: combine {:.1}, take {:.1}, result {:.1}); {ROWS} rows, {} partials, {} groups, \
          {} MB spilled to {} files, memory peak {} of {} MiB",
         ns(used),
         ns(clock.combine),
@@ -181,27 +181,31 @@ fn word_count() {
             Some(*sum)
         })
         .collect();
-    let text: Vec<&[u8]> = (0..10_000_000u64)
-        .map(|i| {
+    let text: Vec<u8> = (0..10_000_000u64)
+        .flat_map(|i| {
             let at = remix(i, 3) as f64 / u64::MAX as f64 * weights[WORDS - 1];
-            words[weights.partition_point(|&w| w < at).min(WORDS - 1)].as_bytes()
+            words[weights.partition_point(|&w| w < at).min(WORDS - 1)].bytes().chain([b' '])
         })
         .collect();
+    let text: Vec<&[u8]> = text.split(|&b| b == b' ').filter(|word| !word.is_empty()).collect();
     let memory = MemoryManager::new(128 << 20).unwrap();
     for (ahead, name) in [(0, "word by word"), (8, "prefetching 8 words ahead")] {
         let reservation = memory.reserve("words", 8).unwrap();
         let mut combine = Combine::new(reservation, KeyWidth::Variable, Count, CombineOptions::default());
         let mut hashed = Duration::ZERO;
+        let mut hashes: Vec<u64> = Vec::new();
         let start = here();
         for words in text.chunks(1024) {
             let before = here();
-            let hashes: Vec<u64> = words.iter().map(|word| hash_bytes(word)).collect();
+            hashes.clear();
+            hashes.extend(words.iter().map(|word| hash_bytes(word)));
             hashed += here() - before;
             for (i, word) in words.iter().enumerate() {
                 if ahead > 0
-                    && let Some(&hash) = hashes.get(i + ahead)
+                    && let Some(&hash) = hashes.get(i + 2 * ahead)
                 {
-                    combine.prefetch(hash);
+                    combine.prefetch_slot(hash);
+                    combine.prefetch_row(hashes[i + ahead]);
                 }
                 let progress = combine.add(word, hashes[i], |count| {
                     let one = u64::from_le_bytes(count.try_into().unwrap()) + 1;
@@ -213,7 +217,7 @@ fn word_count() {
         let took = here() - start - hashed;
         let ns = |d: Duration| d.as_nanos() as f64 / text.len() as f64;
         println!(
-            "{name}: {:.1} ns a word, and {:.1} ns for its hash; {} words, {WORDS} distinct",
+            "\n{name}: {:.1} ns a word, and {:.1} ns for its hash; {} words, {WORDS} distinct",
             ns(took),
             ns(hashed),
             text.len()
