@@ -207,5 +207,12 @@ impl Nested {
 fn bits_writer(env: &Env) -> Result<RunWriter> {
     let shape = RowShape { key: KeyWidth::Fixed(0), row: None };
     let buffer = env.reservation.alloc().ok_or_else(|| env.too_small())?;
-    env.spill.writer_with(env.reservation.operator(), shape, "bits of matched rows", &env.reservation, vec![buffer], env.waker.clone())
+    env.spill.writer_with(
+        env.reservation.operator(),
+        shape,
+        "bits of matched rows",
+        &env.reservation,
+        vec![buffer],
+        env.waker.clone(),
+    )
 }

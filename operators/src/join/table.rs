@@ -3,7 +3,7 @@
 use super::directory::{self, Directory, Entry};
 use super::env::{Merge, Stored};
 use super::lists::{Chain, Lists};
-use fluvial_memory::{Address, RowCursor, Reservation, RowPages, hash};
+use fluvial_memory::{Address, Reservation, RowCursor, RowPages, hash};
 
 /// Rows whose directory slots are fetched ahead of their insertion.
 const AHEAD: usize = 64;
