@@ -18,6 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 /// How many times the budget is reserved in addresses.
 const ADDRESS_FACTOR: usize = 4;
 
+/// Segments of the largest extent whose pages are made present when it is taken (8 MiB). What is larger may be used in
+/// part only, or late.
+const MOST_POPULATED: usize = 256;
+
 /// Hands out managed memory. Cheap to clone; all clones are the same pool.
 ///
 /// ```
@@ -179,8 +183,13 @@ impl ManagerShared {
         let mut state = self.lock();
         let first = state.buddy.alloc(count)?;
         state.used.set(first, count, true);
-        state.resident += self.touch(&mut state.touched, first, count);
+        let fresh = self.touch(&mut state.touched, first, count);
+        state.resident += fresh;
         self.purge(&mut state);
+        drop(state);
+        if fresh > 0 && count <= MOST_POPULATED {
+            self.arena.populate(first, count);
+        }
         Some(first as u32)
     }
 
