@@ -96,9 +96,17 @@ fn joins_and_counts_alike_with_one_process_and_two() {
 #[test]
 fn aggregates_print_as_a_table() {
     let printed = succeeds(&[
-        "aggregate", &input("lineitem"), "--by", "l_returnflag", "--agg", "count(*) as n, sum(l_quantity) as q", "--out", "-",
+        "aggregate",
+        &input("lineitem"),
+        "--by",
+        "l_returnflag",
+        "--agg",
+        "count(*) as n, sum(l_quantity) as q",
+        "--out",
+        "-",
     ]);
-    let cells: Vec<Vec<&str>> = printed.lines().filter(|l| l.starts_with('|')).map(|l| l.split('|').map(str::trim).collect()).collect();
+    let cells: Vec<Vec<&str>> =
+        printed.lines().filter(|l| l.starts_with('|')).map(|l| l.split('|').map(str::trim).collect()).collect();
     assert_eq!(cells[0][1..4], ["l_returnflag", "n", "q"]);
     let total: u64 = cells[1..].iter().map(|row| row[2].parse::<u64>().unwrap()).sum();
     assert_eq!((cells.len(), total), (4, 60_175));
@@ -110,7 +118,18 @@ fn two_processes_give_the_same_file_as_one() {
     let sorted = |processes: &str| {
         let out = folder.path().join(format!("{processes}.csv"));
         let by = "o_orderdate, o_orderkey";
-        succeeds(&["sort", &input("orders"), "--by", by, "--out", out.to_str().unwrap(), "--processes", processes, "--threads", "2"]);
+        succeeds(&[
+            "sort",
+            &input("orders"),
+            "--by",
+            by,
+            "--out",
+            out.to_str().unwrap(),
+            "--processes",
+            processes,
+            "--threads",
+            "2",
+        ]);
         std::fs::read_to_string(out).unwrap()
     };
     assert_eq!(sorted("1"), sorted("2"));

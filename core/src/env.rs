@@ -6,7 +6,7 @@ use crate::runtime::{Mesh, RunConfig};
 use crate::{Config, Result};
 use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Builds and runs jobs. Cheap to clone; clones are the same environment.
 ///
@@ -30,18 +30,17 @@ struct EnvShared {
     graph: Mutex<Graph>,
     /// Sinks that no `execute` has run yet.
     pending: Mutex<Vec<NodeId>>,
-    session: OnceLock<Session>,
+    /// Started by the first job. Held while a job runs: jobs of one environment run one after another.
+    session: Mutex<Option<Session>>,
     monitor: Monitor,
     last_report: Mutex<Option<JobReport>>,
-    /// Held while the session starts and while a job runs: jobs of one environment run one after another.
-    running: Mutex<()>,
 }
 
 /// What the jobs of an environment share.
 pub(crate) struct Session {
     pub(crate) memory: MemoryManager,
     pub(crate) spill: SpillManager,
-    pub(crate) mesh: Mutex<Mesh>,
+    pub(crate) mesh: Mesh,
 }
 
 impl Session {
@@ -54,7 +53,7 @@ impl Session {
         let mut run = RunConfig::new(config.threads, memory.clone());
         run.addresses = config.hosts.clone();
         run.process = config.process;
-        Ok(Self { memory, spill, mesh: Mutex::new(Mesh::start(run)?) })
+        Ok(Self { memory, spill, mesh: Mesh::start(run)? })
     }
 }
 
@@ -71,10 +70,9 @@ impl Env {
             config,
             graph: Mutex::default(),
             pending: Mutex::default(),
-            session: OnceLock::new(),
+            session: Mutex::default(),
             monitor: Monitor::default(),
             last_report: Mutex::default(),
-            running: Mutex::new(()),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -115,12 +113,15 @@ impl Env {
     /// Runs what the given nodes need.
     pub(crate) fn run(&self, name: &str, roots: &[NodeId]) -> Result<JobReport> {
         let graph = self.graph().upstream_of(roots);
-        let _running = lock(&self.shared.running);
-        let session = self.session()?;
+        let mut started = lock(&self.shared.session);
+        let session = match started.take() {
+            Some(session) => started.insert(session),
+            None => started.insert(Session::start(&self.shared.config)?),
+        };
         let lowered = graph.lower(name, &session.spill);
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
-        let run = lock(&session.mesh).run(&lowered.plan)?;
+        let run = session.mesh.run(&lowered.plan)?;
         let after = session.spill.stats();
         let usage = session.memory.usage();
         let operators = run.nodes.iter().zip(&lowered.metrics).map(|(node, metrics)| OperatorStats {
@@ -147,14 +148,10 @@ impl Env {
         Ok(report)
     }
 
-    /// The running session; started by the first job. `running` is held.
-    fn session(&self) -> Result<&Session> {
-        if self.shared.session.get().is_none() {
-            let session = Session::start(&self.shared.config)?;
-            // Nobody else can be here: `running` is held.
-            let _ = self.shared.session.set(session);
-        }
-        self.shared.session.get().ok_or_else(|| unreachable!("set above"))
+    /// Ends the workers and leaves the mesh of processes. The next job would start them again. Dropping the environment and all
+    /// streams made from it does the same.
+    pub fn close(&self) {
+        drop(lock(&self.shared.session).take());
     }
 
     pub(crate) fn graph(&self) -> MutexGuard<'_, Graph> {

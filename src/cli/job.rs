@@ -69,7 +69,8 @@ impl Job {
             let write = |report: &JobReport| stats::write(path, report);
             report.as_ref().map_or(Ok(()), write)?;
         }
-        drop(self.env);
+        // The other processes end when the mesh is taken down.
+        self.env.close();
         self.children.map_or(Ok(()), Children::wait).map_err(|e: Error| e)
     }
 }
