@@ -4,7 +4,7 @@
 //! below it is read as well: the `parquet-testing` and `arrow-testing` collections with their fuzzing crashers,
 //! `csv-spectrum`, `JSONTestSuite`.
 
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use fluvial_core::io::{CsvOptions, Format, JsonOptions, RecordInput, ScanOptions, TableInput, WriteOptions, create};
 use fluvial_memory::{MemoryManager, Reservation};
 use serde_json::Value;
