@@ -18,6 +18,9 @@ use timely::progress::frontier::MutableAntichain;
 /// An activation ends after this long, so that the worker's other operators have their turn.
 const SLICE: Duration = Duration::from_millis(5);
 
+/// What a batch takes beside its records, roughly.
+const BATCH_BYTES: usize = 128;
+
 /// How an operator's announcements follow from those of its inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -245,7 +248,7 @@ impl OperatorHarness {
             }
             let time = *capability.time();
             if time.epoch > self.instance.epoch && self.instance.job.options.exactly_once {
-                let cost = batch.byte_len() as i64;
+                let cost = (batch.byte_len() + BATCH_BYTES) as i64;
                 let room = &self.instance.job.stash;
                 room.take(cost);
                 let stashed = Stashed { input, time, batch, _room: Permit::Local(room.clone(), cost) };
