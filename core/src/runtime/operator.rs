@@ -95,11 +95,13 @@ impl<'a> View<'a> {
     fn of(frontiers: &'a [MutableAntichain<Time>]) -> Self {
         let end = Time::new(u64::MAX, u64::MAX, i64::MAX);
         let mut view = Self { frontiers, all_ended: true, epoch: end.epoch, superstep: end.superstep, watermark: end.watermark };
-        for time in frontiers.iter().flat_map(|f| f.frontier().to_owned()) {
-            view.all_ended = false;
-            view.epoch = view.epoch.min(time.epoch);
-            view.superstep = view.superstep.min(time.superstep);
-            view.watermark = view.watermark.min(time.watermark);
+        for frontier in frontiers {
+            for time in frontier.frontier().iter() {
+                view.all_ended = false;
+                view.epoch = view.epoch.min(time.epoch);
+                view.superstep = view.superstep.min(time.superstep);
+                view.watermark = view.watermark.min(time.watermark);
+            }
         }
         view
     }
