@@ -56,7 +56,7 @@ impl Partitioner for ByValue {
         let values = records.as_any().downcast_ref::<Vec<u64>>().expect("numbers");
         self.held.resize_with(targets, || Vec::with_capacity(self.size));
         for value in values {
-            let held = &mut self.held[((value >> 32) * targets as u64 >> 32) as usize];
+            let held = &mut self.held[(((value >> 32) * targets as u64) >> 32) as usize];
             held.push(*value);
         }
         for (target, held) in self.held.iter_mut().enumerate().filter(|(_, held)| held.len() >= self.size) {

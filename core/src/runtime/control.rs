@@ -366,7 +366,7 @@ fn difference(job: &str, first: &[String], other: &[String], process: usize) -> 
 
 /// Installs the control dataflow on a worker. Worker 0 of each process speaks for it.
 pub(super) fn install(worker: &mut Worker, shared: &Arc<MeshShared>) {
-    let speaks = worker.index() % shared.topology.threads == 0;
+    let speaks = worker.index().is_multiple_of(shared.topology.threads);
     let threads = shared.topology.threads;
     let here = shared.topology.process as u64;
     worker.dataflow_named::<Time, _, _>("control", |scope| {

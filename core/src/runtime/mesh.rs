@@ -42,7 +42,8 @@ pub struct RunConfig {
     pub edge_budget: EdgeBudget,
     /// Whether batches behind a barrier wait until it has passed all inputs; otherwise state is at-least-once.
     pub exactly_once: bool,
-    /// Bytes that operators may hold back behind barriers before sources stop sending.
+    /// Bytes that the operators of this process may hold back behind barriers before sources stop sending. More of it
+    /// lets sources run on for longer; the next barrier waits for all of it.
     pub stash_bytes: usize,
 }
 
@@ -58,7 +59,7 @@ impl RunConfig {
             memory,
             edge_budget: EdgeBudget::default(),
             exactly_once: true,
-            stash_bytes: 16 << 20,
+            stash_bytes: threads << 20,
         }
     }
 }

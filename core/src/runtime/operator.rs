@@ -18,6 +18,9 @@ use timely::progress::frontier::MutableAntichain;
 /// An activation ends after this long, so that the worker's other operators have their turn.
 const SLICE: Duration = Duration::from_millis(5);
 
+/// What a batch takes beside its records, roughly.
+const BATCH_BYTES: usize = 128;
+
 /// How an operator's announcements follow from those of its inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -92,11 +95,13 @@ impl<'a> View<'a> {
     fn of(frontiers: &'a [MutableAntichain<Time>]) -> Self {
         let end = Time::new(u64::MAX, u64::MAX, i64::MAX);
         let mut view = Self { frontiers, all_ended: true, epoch: end.epoch, superstep: end.superstep, watermark: end.watermark };
-        for time in frontiers.iter().flat_map(|f| f.frontier().to_owned()) {
-            view.all_ended = false;
-            view.epoch = view.epoch.min(time.epoch);
-            view.superstep = view.superstep.min(time.superstep);
-            view.watermark = view.watermark.min(time.watermark);
+        for frontier in frontiers {
+            for time in frontier.frontier().iter() {
+                view.all_ended = false;
+                view.epoch = view.epoch.min(time.epoch);
+                view.superstep = view.superstep.min(time.superstep);
+                view.watermark = view.watermark.min(time.watermark);
+            }
         }
         view
     }
@@ -245,7 +250,7 @@ impl OperatorHarness {
             }
             let time = *capability.time();
             if time.epoch > self.instance.epoch && self.instance.job.options.exactly_once {
-                let cost = batch.byte_len() as i64;
+                let cost = (batch.byte_len() + BATCH_BYTES) as i64;
                 let room = &self.instance.job.stash;
                 room.take(cost);
                 let stashed = Stashed { input, time, batch, _room: Permit::Local(room.clone(), cost) };

@@ -168,10 +168,10 @@ impl Outlets {
     /// Moves the capabilities of edges outside loops to `time`, where that is later.
     pub(super) fn downgrade(&mut self, time: Time) {
         for edge in self.edges().filter(|e| !e.in_loop) {
-            if let Some(capability) = &mut edge.capability {
-                if *capability.time() != time {
-                    let _ = capability.try_downgrade(&time);
-                }
+            if let Some(capability) = &mut edge.capability
+                && *capability.time() != time
+            {
+                let _ = capability.try_downgrade(&time);
             }
         }
     }

@@ -130,6 +130,7 @@ impl Push<ParcelMessage> for DeliveryPusher {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one a channel; a box would cost the local path an indirection")]
 enum Source {
     Local(ThreadPuller<ParcelMessage>),
     Exchange(Box<dyn Pull<ParcelMessage>>),

@@ -11,6 +11,9 @@ use fluvial_core::{Batch, Operator, OperatorContext, Output, Progress, Result};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+/// What a sink has.
+pub type Collected = Arc<Mutex<Vec<Record>>>;
+
 /// A graph with its expected results.
 pub struct Case {
     pub plan: Plan,
@@ -18,7 +21,7 @@ pub struct Case {
     /// Sender, port, receiver, input, copies: between operators that keep a tally.
     pub edges: Vec<(usize, usize, usize, usize, u64)>,
     /// By sink: what it must have, and what it has, both sorted by the time they are compared.
-    pub sinks: Vec<(Vec<Record>, Arc<Mutex<Vec<Record>>>)>,
+    pub sinks: Vec<(Vec<Record>, Collected)>,
     /// Where a failure is injected: the node's name and the injection.
     pub injected: Option<(String, Injection)>,
 }
@@ -336,7 +339,7 @@ impl Builder {
     }
 
     fn sinks(mut self) -> Case {
-        struct Collect(Arc<Mutex<Vec<Record>>>);
+        struct Collect(Collected);
         impl Operator for Collect {
             fn process(&mut self, _: usize, batch: Batch, _: &mut dyn Output) -> Result<Progress> {
                 self.0.lock().unwrap().extend(records(&batch));
@@ -347,7 +350,7 @@ impl Builder {
         for stream in self.streams.clone().into_iter().filter(|s| !s.used) {
             let (route, copies) = self.route(stream.records.len());
             let expected = stream.records.iter().flat_map(|r| std::iter::repeat_n(*r, copies as usize)).collect();
-            let collected: Arc<Mutex<Vec<Record>>> = Arc::default();
+            let collected = Collected::default();
             let sink = collected.clone();
             let make: Make = Arc::new(move |_, _| Box::new(Collect(sink.clone())));
             self.operator("sink", vec![(stream, route, copies)], 0, make);
