@@ -3,7 +3,7 @@
 //!     cargo run --release -- gen tpch --scale 1 --out data
 //!     cargo run --release --example tpch_q3_table -- data
 
-use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, Scalar, StringViewArray};
+use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, Scalar, StringArray};
 use arrow::compute::kernels::{cmp, numeric};
 use arrow::datatypes::DataType;
 use fluvial::prelude::*;
@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     let folder = folder(&env)?;
     let table = |name: &str| env.read(&[folder.join(format!("{name}.parquet")).to_string_lossy()]);
     let day = Scalar::new(Date32Array::from(vec![THAT_DAY]));
-    let building = Scalar::new(StringViewArray::from(vec!["BUILDING"]));
+    let building = Scalar::new(StringArray::from(vec!["BUILDING"]));
 
     let customers =
         table("customer")?.select("c_custkey, c_mktsegment")?.filter(move |batch| Ok(cmp::eq(batch.column(1), &building)?));

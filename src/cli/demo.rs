@@ -1,7 +1,7 @@
 //! The first ten minutes: data is made once, then jobs run in a small budget and say what they did.
 
 use super::args::Demo;
-use arrow::array::{Date32Array, Decimal128Array, Scalar, StringViewArray};
+use arrow::array::{Date32Array, Decimal128Array, Scalar, StringArray};
 use arrow::compute::kernels::{cmp, numeric};
 use arrow::datatypes::DataType;
 use fluvial_core::{Config, Env, Error, JobReport, Result, Table, format_bytes};
@@ -74,7 +74,7 @@ fn read(env: &Env, folder: &Path, name: &str, columns: &str) -> Result<Table> {
 
 fn query_3(env: &Env, folder: &Path) -> Result<Table> {
     let day = Scalar::new(Date32Array::from(vec![THAT_DAY]));
-    let building = Scalar::new(StringViewArray::from(vec!["BUILDING"]));
+    let building = Scalar::new(StringArray::from(vec!["BUILDING"]));
     let customers = read(env, folder, "customer", "c_custkey, c_mktsegment")?;
     let customers = customers.filter(move |batch| Ok(cmp::eq(batch.column(1), &building)?));
     let before = day.clone();

@@ -1,7 +1,7 @@
 //! TPC-H queries on tables, column by column.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Datum, Decimal128Array, RecordBatch, Scalar, StringViewArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Datum, Decimal128Array, RecordBatch, Scalar, StringArray,
 };
 use arrow::compute::kernels::{cmp, numeric};
 use arrow::compute::{DatePart, and, date_part, like, not};
@@ -48,7 +48,7 @@ fn date(year: i32, month: u32, day: u32) -> Scalar<ArrayRef> {
 }
 
 fn text(value: &str) -> Scalar<ArrayRef> {
-    Scalar::new(Arc::new(StringViewArray::from(vec![value])))
+    Scalar::new(Arc::new(StringArray::from(vec![value])))
 }
 
 fn one() -> Result<Scalar<ArrayRef>> {
