@@ -25,6 +25,8 @@ pub(super) struct Table {
     /// Segments at which it takes no new key, and whether that was why it took none.
     limit: usize,
     limited: bool,
+    /// Where in a row to prefetch, besides its start.
+    prefetched: usize,
     /// A row or state that is being put together.
     scratch: Vec<u8>,
 }
@@ -55,6 +57,7 @@ impl Table {
             directory: Directory::new(),
             limit: usize::MAX,
             limited: false,
+            prefetched: stored.row.unwrap_or(24).saturating_sub(1).min(63),
             scratch: Vec::new(),
         }
     }
@@ -95,7 +98,10 @@ impl Table {
     pub(super) fn prefetch_row(&self, mixed: u64) {
         let entry = self.directory.entry(self.directory.home(mixed));
         if entry != EMPTY {
-            self.pages.prefetch(address_of(entry));
+            let row = address_of(entry);
+            self.pages.prefetch(row);
+            // The state is often in the next line.
+            self.pages.prefetch(Address(row.0 + self.prefetched as u64));
         }
     }
 
