@@ -72,8 +72,8 @@ macro_rules! queries {
             for threads in [1, 2, 3] {
                 check(Config { threads, ..Config::default() }, data(), &stored(), stringify!($query));
             }
-            // Three workers and up to eight blocking operators share 24 MiB: the large ones spill.
-            check(Config { threads: 3, memory: 24 << 20, ..Config::default() }, data(), &stored(), stringify!($query));
+            // Three workers and up to nine blocking operators share 32 MiB: the large ones spill.
+            check(Config { threads: 3, memory: 32 << 20, ..Config::default() }, data(), &stored(), stringify!($query));
         }
     )*};
 }

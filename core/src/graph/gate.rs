@@ -4,11 +4,14 @@
 //! comes before its build side has ended. A gate is opened by the join's instance on the same worker, so nothing is
 //! agreed between workers. Sources that feed both sides are not gated, and a gate that would close a circle of sources
 //! waiting for each other is left out.
+//!
+//! All sources also wait for the start line: until every instance of the process has been made, and with it every
+//! reservation's minimum, no record moves and so no operator takes more than its minimum.
 
 use super::{Body, Graph, NodeId};
 use crate::{Batch, Operator, OperatorContext, Output, Progress, Restored, Result, Snapshot, Source, Waker};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The build side of one join in one run: open on a worker once it has ended there.
@@ -20,6 +23,34 @@ pub(super) struct Gate {
 struct Door {
     open: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
+}
+
+impl Door {
+    fn open(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
+        self.open.store(true, Ordering::Release);
+        waiting.drain(..).for_each(|wake| wake());
+    }
+}
+
+/// Opens once all instances of all nodes of a process have been made.
+pub(super) struct StartLine {
+    nodes: usize,
+    made: AtomicUsize,
+    door: Arc<Door>,
+}
+
+impl StartLine {
+    pub(super) fn new(nodes: usize) -> Arc<Self> {
+        Arc::new(Self { nodes, made: AtomicUsize::new(0), door: Arc::default() })
+    }
+
+    /// One more instance has been made.
+    pub(super) fn arrive(&self, context: &OperatorContext) {
+        if self.made.fetch_add(1, Ordering::AcqRel) + 1 == self.nodes * context.local_workers {
+            self.door.open();
+        }
+    }
 }
 
 impl Gate {
@@ -76,8 +107,9 @@ pub(super) struct GatedSource {
 }
 
 impl GatedSource {
-    pub(super) fn new(source: Box<dyn Source>, gates: &[Arc<Gate>], context: &OperatorContext) -> Self {
-        Self { source, closed: gates.iter().map(|g| g.door(context)).collect(), waker: context.waker.clone() }
+    pub(super) fn new(source: Box<dyn Source>, gates: &[Arc<Gate>], start: &StartLine, context: &OperatorContext) -> Self {
+        let doors = gates.iter().map(|g| g.door(context)).chain([start.door.clone()]);
+        Self { source, closed: doors.collect(), waker: context.waker.clone() }
     }
 }
 
@@ -152,9 +184,7 @@ impl Operator for Opens {
     fn end_input(&mut self, input: usize, out: &mut dyn Output) -> Result<Progress> {
         let progress = self.operator.end_input(input, out)?;
         if input == self.build {
-            let mut waiting = self.door.waiting.lock().unwrap_or_else(|e| e.into_inner());
-            self.door.open.store(true, Ordering::Release);
-            waiting.drain(..).for_each(|wake| wake());
+            self.door.open();
         }
         Ok(progress)
     }

@@ -1,4 +1,4 @@
-use super::gate::{Gate, GatedSource, Opens, gates};
+use super::gate::{Gate, GatedSource, Opens, StartLine, gates};
 use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskContext};
 use crate::chain::AnyCollector;
 use crate::runtime::{Edge, NodeKind, Partitioner, Plan, PlanNode, Route};
@@ -39,6 +39,7 @@ impl Graph {
             place[id] = chain;
         }
         let nodes = self.nodes.into_iter().map(Arc::new).collect::<Vec<_>>();
+        let start = StartLine::new(chains.len());
         let metrics: Vec<Arc<NodeMetrics>> = chains.iter().map(|_| Arc::default()).collect();
         let mut fingerprint = Vec::new();
         let plan = chains.iter().enumerate().map(|(id, chain)| {
@@ -46,7 +47,7 @@ impl Graph {
             let labels: Vec<_> = members.iter().map(|n| n.label().to_owned()).collect();
             let uids: Vec<_> = chain.nodes.iter().map(|&n| description.nodes[n].uid.as_str()).collect();
             fingerprint.push(format!("{} ({})", labels.join(" -> "), uids.join(" ")));
-            let resources = Resources { spill: spill.clone(), metrics: metrics[id].clone() };
+            let resources = Resources { spill: spill.clone(), metrics: metrics[id].clone(), start: start.clone() };
             PlanNode {
                 id,
                 name: labels.join(" -> "),
@@ -123,6 +124,7 @@ impl Partitioner for ToFirst {
 struct Resources {
     spill: SpillManager,
     metrics: Arc<NodeMetrics>,
+    start: Arc<StartLine>,
 }
 
 impl Resources {
@@ -138,23 +140,32 @@ fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>
                 let make = make.clone();
                 NodeKind::Operator(Arc::new(move |context| {
                     let operator = make(&resources.task(context))?;
+                    resources.start.arrive(context);
                     Ok(Box::new(Opens::new(operator, build, &gate, context)))
                 }))
             }
             _ => {
                 let make = make.clone();
-                NodeKind::Operator(Arc::new(move |context| make(&resources.task(context))))
+                NodeKind::Operator(Arc::new(move |context| {
+                    let operator = make(&resources.task(context))?;
+                    resources.start.arrive(context);
+                    Ok(operator)
+                }))
             }
         },
         Body::Source { .. } => NodeKind::Source(Arc::new(move |context| {
             let Body::Source { make, port } = &members[0].body else { unreachable!("matched above") };
             let rest = if members.len() == 1 { port(0) } else { collector(&members[1..], &resources.task(context))? };
             let source = make(&resources.task(context), rest)?;
-            Ok(if waits.is_empty() { source } else { Box::new(GatedSource::new(source, &waits, context)) })
+            let source = GatedSource::new(source, &waits, &resources.start, context);
+            resources.start.arrive(context);
+            Ok(Box::new(source))
         })),
         Body::Link { .. } | Body::Sink { .. } => NodeKind::Operator(Arc::new(move |context| {
             let (Body::Link { head, .. } | Body::Sink { head, .. }) = &members[0].body else { unreachable!("matched above") };
-            head(collector(&members, &resources.task(context))?)
+            let operator = head(collector(&members, &resources.task(context))?)?;
+            resources.start.arrive(context);
+            Ok(operator)
         })),
     }
 }
