@@ -11,12 +11,8 @@ fn main() -> Result<()> {
     let env = Env::new(Config { memory, threads: 2, ..Config::default() });
 
     let numbers = env.generate(records, |i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15), i));
-    let sorted = numbers.sort_by(|r| r.0).map(|r| r.0).map_partition(|numbers, out| {
-        // Each worker merges some ranges of the order; within them numbers rise.
-        let mut count = 0u64;
-        numbers.for_each(|_| count += 1);
-        out.push(count);
-    });
+    // Each worker merges ranges of the order and counts what it gets.
+    let sorted = numbers.sort_by(|r| r.0).map_partition(|records| std::iter::once(records.count() as u64));
     let counted: u64 = sorted.collect()?.into_iter().sum();
     report(&env, "sorted", counted);
 

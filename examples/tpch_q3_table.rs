@@ -20,9 +20,8 @@ fn main() -> Result<()> {
     let day = Scalar::new(Date32Array::from(vec![THAT_DAY]));
     let building = Scalar::new(StringViewArray::from(vec!["BUILDING"]));
 
-    let customers = table("customer")?
-        .select("c_custkey, c_mktsegment")?
-        .filter(move |batch| Ok(cmp::eq(batch.column(1), &building)?));
+    let customers =
+        table("customer")?.select("c_custkey, c_mktsegment")?.filter(move |batch| Ok(cmp::eq(batch.column(1), &building)?));
     let before = day.clone();
     let orders = table("orders")?
         .select("o_orderkey, o_custkey, o_orderdate, o_shippriority")?

@@ -3,7 +3,7 @@
 mod batch;
 mod blocking;
 mod chain;
-mod codec_standin;
+mod codec;
 mod config;
 mod env;
 mod error;

@@ -1,11 +1,11 @@
-//! Key encoding, and Arrow batches to rows and back: nanoseconds a row on one core, over batches of 8192 rows shaped like
+//! Key encoding, Arrow batches to rows and back, typed records to rows and back: nanoseconds a row on one core, over batches of 8192 rows shaped like
 //! TPC-H's lineitem (16 columns, about 130 bytes a row).
 
 use arrow_array::*;
 use arrow_schema::{DataType, Field, Schema};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fluvial_memory::hash::{hash_bytes, remix};
-use fluvial_memory::{KeyColumn, KeyEncoder, Keys, NormalizedKey, RowBatch, RowCodec};
+use fluvial_memory::{KeyColumn, KeyEncoder, Keys, NormalizedKey, RowBatch, RowCodec, TypedRows};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -67,7 +67,9 @@ fn keys(c: &mut Criterion) {
     let batch = lineitem();
     let mut group = c.benchmark_group("keys");
     group.throughput(Throughput::Elements(ROWS as u64));
-    for (name, columns) in [("date32_i64_i32", vec![10, 0, 3]), ("i64", vec![0]), ("utf8", vec![14]), ("utf8_long_i64", vec![15, 0])] {
+    for (name, columns) in
+        [("date32_i64_i32", vec![10, 0, 3]), ("i64", vec![0]), ("utf8", vec![14]), ("utf8_long_i64", vec![15, 0])]
+    {
         let (encoder, columns) = key(&batch, &columns);
         let columns: Vec<ArrayRef> = columns.iter().map(|&column| batch.column(column).clone()).collect();
         let mut keys = Keys::default();
@@ -121,11 +123,42 @@ fn rows(c: &mut Criterion) {
             })
         });
     }
-    group.bench_function("decode", |b| b.iter_batched(|| (), |_| codec.decode(black_box(&rows)).unwrap(), BatchSize::PerIteration));
+    group.bench_function("decode", |b| {
+        b.iter_batched(|| (), |_| codec.decode(black_box(&rows)).unwrap(), BatchSize::PerIteration)
+    });
     let slices: Vec<&[u8]> = rows.iter().collect();
     group.bench_function("decode/2_columns", |b| b.iter(|| codec.decode_columns(black_box(&slices), &[0, 5], None).unwrap()));
     group.finish();
 }
 
-criterion_group!(benches, keys, rows);
+fn typed(c: &mut Criterion) {
+    let mut group = c.benchmark_group("typed");
+    group.throughput(Throughput::Elements(ROWS as u64));
+    let pairs: Vec<(u64, u64)> = (0..ROWS as u64).map(|i| (i, remix(i, 1))).collect();
+    let words: Vec<(String, u64)> = pairs.iter().map(|(i, r)| (format!("word{}", r % 100_000), *i)).collect();
+
+    let rows = TypedRows::<(u64, u64)>::new::<u64>().unwrap();
+    let mut batch = RowBatch::new(rows.shape());
+    group.bench_function("push/u64_(u64,u64)", |b| {
+        b.iter(|| {
+            batch.clear();
+            black_box(&pairs).iter().for_each(|pair| rows.push(&pair.0, pair, &mut batch).unwrap());
+        })
+    });
+    group.bench_function("value/u64_(u64,u64)", |b| {
+        b.iter(|| batch.iter().map(|row| rows.value(black_box(row)).unwrap().1).fold(0, |a, b| a ^ b))
+    });
+
+    let rows = TypedRows::<u64>::new::<&str>().unwrap();
+    let mut batch = RowBatch::new(rows.shape());
+    group.bench_function("push/str_u64", |b| {
+        b.iter(|| {
+            batch.clear();
+            black_box(&words).iter().for_each(|(word, n)| rows.push(word.as_str(), n, &mut batch).unwrap());
+        })
+    });
+    group.finish();
+}
+
+criterion_group!(benches, keys, rows, typed);
 criterion_main!(benches);

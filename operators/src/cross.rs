@@ -3,7 +3,7 @@
 //! One side is buffered, in memory and beyond it on disk; the other one streams past it in blocks, so that what is on
 //! disk is read once a block and not once a row.
 
-use crate::join::{JoinKind, JoinedBatch, MINIMUM_SEGMENTS, Side, Spool, SpoolContext, SpoolReader, SpoolStep, Spooled};
+use crate::join::{JoinKind, JoinedBatch, MINIMUM_SEGMENTS, Side, Spool, SpoolContext, SpoolReader, SpoolStep, Spooled, Stash};
 use fluvial_memory::{Error, Progress, Reservation, Result, RowBatch, RowShape, SEGMENT_SIZE, SpillManager, Waker};
 
 /// Bytes of early rows taken as one block.
@@ -61,7 +61,6 @@ pub struct CrossOptions {
 /// ```
 pub struct Cross {
     buffered: Side,
-    reservation: Reservation,
     waker: Option<Waker>,
     filling: Option<Spool>,
     buffer: Option<Spooled>,
@@ -99,6 +98,7 @@ impl Cross {
                 budget: reservation.limit() * SEGMENT_SIZE,
             });
         }
+        let stash = Stash::new(&reservation, 2);
         let [left, right] = options.schemas;
         let context = |shape, schema| SpoolContext {
             reservation: reservation.clone(),
@@ -107,6 +107,8 @@ impl Cross {
             operator: options.operator.clone(),
             schema,
             shape,
+            stash: stash.clone(),
+            most: usize::MAX,
         };
         let contexts = [context(options.left, left), context(options.right, right)];
         let streamed = contexts[options.buffered.other().index()].shape;
@@ -123,7 +125,6 @@ impl Cross {
             at: 0,
             contexts,
             ended: [false; 2],
-            reservation,
             waker,
         })
     }
@@ -201,7 +202,7 @@ impl Cross {
             let Some(buffer) = &self.buffer else { return Ok(Progress::Done) };
             let reader = match &mut self.reader {
                 Some(reader) => reader,
-                none => none.insert(buffer.reader(&self.reservation, self.waker.clone())?),
+                none => none.insert(buffer.reader()?),
             };
             match reader.next(buffer)? {
                 SpoolStep::Row(row) => {
@@ -222,10 +223,10 @@ impl Cross {
     fn seal(&mut self) -> Result<()> {
         if let Some(early) = self.early_filling.take() {
             let rows = early.seal()?;
-            let reader = match (rows.reader(&self.reservation, self.waker.clone()), &mut self.filling) {
+            let reader = match (rows.reader(), &mut self.filling) {
                 (Err(Error::RecordTooLarge { .. }), Some(filling)) => {
                     filling.spill()?;
-                    rows.reader(&self.reservation, self.waker.clone())
+                    rows.reader()
                 }
                 (reader, _) => reader,
             }?;

@@ -4,7 +4,7 @@
 use super::{Data, DataStream, KeySelector, KeyedStream};
 use crate::blocking::{AggregateOperator, CombineSink};
 use crate::chain::AnyCollector;
-use crate::codec_standin::Codec;
+use crate::codec::RecordCodec;
 use crate::exchange::RowsByHash;
 use crate::graph::{Body, Distribution};
 use crate::{Batch, Error, Result};
@@ -100,7 +100,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// The records of each key reduced to one by a function that takes two and gives one. It must not matter in which order
     /// they are taken.
     pub fn reduce(&self, f: impl Fn(T, T) -> T + Clone + Send + Sync + 'static) -> DataStream<T> {
-        self.accumulate("reduce", Reduced { f, codec: Arc::new(Codec::new()) }).map(|(_, record)| record)
+        self.accumulate("reduce", Reduced { f, codec: Arc::new(RecordCodec::new()) }).map(|(_, record)| record)
     }
 
     /// One record a key: the one with the smallest of `by`.
@@ -205,13 +205,13 @@ fn add_u64(state: &mut [u8], n: u64) {
 /// A user's aggregator; the state is the encoded accumulator.
 struct Aggregated<T, A: Aggregator<T>> {
     aggregator: A,
-    codec: Arc<Codec<A::Accumulator>>,
+    codec: Arc<RecordCodec<A::Accumulator>>,
     record: PhantomData<fn(T)>,
 }
 
 impl<T, A: Aggregator<T>> Aggregated<T, A> {
     fn new(aggregator: A) -> Self {
-        Self { aggregator, codec: Arc::new(Codec::new()), record: PhantomData }
+        Self { aggregator, codec: Arc::new(RecordCodec::new()), record: PhantomData }
     }
 
     fn merged(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<()> {
@@ -276,7 +276,7 @@ impl<T: 'static, A: Aggregator<T>> Accumulate<T> for Aggregated<T, A> {
 /// A user's reduction; the state is the encoded record. No records have no state, so it is never of fixed width.
 struct Reduced<T, F> {
     f: F,
-    codec: Arc<Codec<T>>,
+    codec: Arc<RecordCodec<T>>,
 }
 
 impl<T, F: Clone> Clone for Reduced<T, F> {

@@ -65,7 +65,7 @@ impl Env {
             body: Body::Source { make: Arc::new(make), port: typed_port::<T>() },
             outputs: 1,
             bounded: true,
-            estimate: Some(Estimate { rows: bytes / 64.0, bytes }),
+            estimate: Some(Estimate { bytes }),
         };
         Ok(DataStream::new(self, self.add(node)))
     }

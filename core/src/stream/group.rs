@@ -1,7 +1,7 @@
 //! Operations that give a user's function all records of a key, or of a worker, as an iterator.
 
 use super::{Data, DataStream, Emitter, KeyFn, KeySelector, KeyedStream, aggregate::short_type_name};
-use crate::blocking::{GroupedRows, Grouping, RowFormat, TypedRows};
+use crate::blocking::{GroupedRows, Grouping, TypedRows};
 use crate::chain::{BoxCollector, Context, TypedPort};
 use crate::exchange::TypedToRows;
 use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
@@ -83,7 +83,7 @@ impl<T: Data> DataStream<T> {
     ) -> DataStream<U> {
         let make: OperatorFactory = Arc::new(move |context| {
             let format = TypedRows::new(KeyFn::new((|_: &T| ()) as fn(&T)));
-            let grouping = Grouping::open(&format, context)?;
+            let grouping = Box::new(Grouping::open(&format, context)?);
             let f = f.clone();
             let operator: Box<dyn Operator> = Box::new(MapPartition { stage: PartitionStage::Collecting(grouping, format), f });
             Ok(operator)
@@ -93,7 +93,7 @@ impl<T: Data> DataStream<T> {
 }
 
 enum PartitionStage<T, I> {
-    Collecting(Grouping, TypedRows<T, UnitKey<T>>),
+    Collecting(Box<Grouping>, TypedRows<T, UnitKey<T>>),
     Giving(Rc<RefCell<PartitionRows<T>>>, I),
     Done,
 }

@@ -24,10 +24,10 @@ pub use steps::Emitter;
 pub(crate) use steps::Union;
 
 use crate::chain::{AnyCollector, ChainOperator, Typed, TypedPort};
-use crate::codec_standin::Codec;
+use crate::codec::RecordCodec;
 use crate::graph::{
     Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, LinkFactory, Node, NodeId, OperatorFactory, PortFactory,
-    SinkFactory, TaskContext,
+    SinkFactory,
 };
 use crate::runtime::BatchCodec;
 use crate::{Batch, Env, Error, Records, Result};
@@ -161,11 +161,11 @@ pub(crate) fn typed_port<T: Data>() -> PortFactory {
 
 /// Turns batches of `T`, or of serialized rows, to bytes and back.
 pub(crate) fn typed_batch_codec<T: Data>() -> Arc<dyn BatchCodec> {
-    Arc::new(TypedBatchCodec { codec: Codec::<Vec<T>>::new() })
+    Arc::new(TypedBatchCodec { codec: RecordCodec::<Vec<T>>::new() })
 }
 
 struct TypedBatchCodec<T> {
-    codec: Codec<Vec<T>>,
+    codec: RecordCodec<Vec<T>>,
 }
 
 impl<T: Data> BatchCodec for TypedBatchCodec<T> {

@@ -1,7 +1,7 @@
 use super::{Table, parse_join_on, parse_projection, schema_of};
 use crate::blocking::{JoinOperator, TableRows};
 use crate::exchange::TableToRows;
-use crate::graph::{Body, Distribution, Estimate, Node, OperatorFactory};
+use crate::graph::{Body, Distribution, Node, OperatorFactory};
 use crate::stream::DataStream;
 use crate::{Batch, Config, Error, Operator, Result};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -325,7 +325,7 @@ impl Join {
             body: Body::Operator(make),
             outputs: 1,
             bounded,
-            estimate: estimates[build.other() as usize].map(|probe| Estimate { ..probe }),
+            estimate: estimates[build.other() as usize],
         })
     }
 }

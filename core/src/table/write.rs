@@ -36,7 +36,10 @@ impl Table {
                 Arc::new(move |context| Ok(Box::new(WriteText::open(&path, &other, &schema, &options, context)?)))
             }
         };
-        let mut node = self.after("write", path.display().to_string(), Body::Operator(make));
+        // The file is the first process's; the others' instances receive nothing.
+        let in_first: OperatorFactory =
+            Arc::new(move |context| if context.process == 0 { make(context) } else { Ok(Box::new(Idle)) });
+        let mut node = self.after("write", path.display().to_string(), Body::Operator(in_first));
         node.outputs = 0;
         node.inputs[0].distribution = self.to_one_place();
         self.env.add_sink(node);
@@ -47,6 +50,15 @@ impl Table {
     fn to_one_place(&self) -> Distribution {
         let config = self.env.config();
         if config.hosts.len() > 1 { Distribution::FirstProcess { workers: config.threads } } else { Distribution::Forward }
+    }
+}
+
+/// The instance of a sink in a process that does not write.
+struct Idle;
+
+impl Operator for Idle {
+    fn process(&mut self, _input: usize, batch: Batch, _out: &mut dyn Output) -> Result<Progress> {
+        Err(Error::Plan(format!("{} records came to a process that does not write", batch.len())))
     }
 }
 
@@ -75,7 +87,6 @@ struct WriteParquet {
     /// Where the row group in the making stands.
     position: Option<Position>,
     countdown: Arc<Countdown>,
-    writes: bool,
 }
 
 impl WriteParquet {
@@ -89,7 +100,7 @@ impl WriteParquet {
         };
         let encoder = file.encoder(&context.memory.reserve(&context.name, 0)?);
         let countdown = context.shared(|| Countdown::new(context.local_workers));
-        Ok(Self { file, encoder, position: None, countdown, writes: context.process == 0 })
+        Ok(Self { file, encoder, position: None, countdown })
     }
 
     fn close(&mut self) -> Result<()> {
@@ -124,7 +135,7 @@ impl Operator for WriteParquet {
     }
 
     fn checkpoint_complete(&mut self, _epoch: u64) -> Result<()> {
-        if self.countdown.arrive() && self.writes {
+        if self.countdown.arrive() {
             let Written { rows, bytes, path } = self.file.finish()?;
             tracing::info!(rows, bytes, path = %path.display(), "written");
         }

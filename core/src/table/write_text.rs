@@ -12,7 +12,6 @@ pub(super) struct WriteText {
     file: TextFile,
     encoder: Option<TextEncoder>,
     countdown: Arc<Countdown>,
-    writes: bool,
 }
 
 impl WriteText {
@@ -32,7 +31,7 @@ impl WriteText {
         };
         let encoder = Some(file.encoder()?);
         let countdown = context.shared(|| Countdown::new(context.local_workers));
-        Ok(Self { file, encoder, countdown, writes: context.process == 0 })
+        Ok(Self { file, encoder, countdown })
     }
 }
 
@@ -56,7 +55,7 @@ impl Operator for WriteText {
     }
 
     fn checkpoint_complete(&mut self, _epoch: u64) -> Result<()> {
-        if self.countdown.arrive() && self.writes {
+        if self.countdown.arrive() {
             self.file.finish()?;
         }
         Ok(())

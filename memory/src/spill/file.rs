@@ -43,7 +43,7 @@ impl SpillFile {
 
     /// Writes whole pages where they were claimed.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        debug_assert!(bytes.len() % ALIGNMENT == 0 && bytes.as_ptr().addr() % ALIGNMENT == 0);
+        debug_assert!(bytes.len().is_multiple_of(ALIGNMENT) && bytes.as_ptr().addr().is_multiple_of(ALIGNMENT));
         self.file.write_all_at(bytes, offset).map_err(|source| self.error(offset, "write", source))
     }
 

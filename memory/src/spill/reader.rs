@@ -102,6 +102,23 @@ impl RunReader {
         Ok(Step::Row)
     }
 
+    /// Goes to all rows that are left of the block at hand, or else to those of the next block: [`RunReader::row`] is then
+    /// all of them, one after another, each after its length (`u32`, little endian) unless all have one width.
+    ///
+    /// # Errors
+    /// As [`RunReader::advance`].
+    pub fn advance_block(&mut self) -> Result<Step> {
+        if self.next == self.end {
+            match self.turn()? {
+                Step::Row => {}
+                other => return Ok(other),
+            }
+        }
+        self.row = self.next..self.end;
+        self.next = self.end;
+        Ok(Step::Row)
+    }
+
     /// The row that the last [`RunReader::advance`] went to; valid until the next.
     ///
     /// Empty before the first and after the last.

@@ -71,7 +71,8 @@ pub struct Combine<A> {
     mode: Mode,
     /// Segments that the table may have now.
     limit: usize,
-    /// Rows looked up since the table was last empty.
+    /// Rows looked up since the table was last empty, but for those that repeat the key before them: they would be merged
+    /// without the table too.
     looked_up: u64,
     /// Groups for each row when the table had its small size.
     small_ratio: f64,
@@ -167,8 +168,9 @@ impl<A: Aggregation> Combine<A> {
     /// Merges one record into the state of its key: `update` gets the key's state, [`Aggregation::init`]'s if there is
     /// none yet. For states of one width. `hash` is [`hash_bytes`] of the key. `More`: as for [`Combine::push`].
     ///
-    /// Where records are at hand before they are added, [`Combine::prefetch`] some records ahead hides the memory's
-    /// latency.
+    /// Where records are at hand before they are added, [`Combine::prefetch_slot`] some records ahead (16, say) and
+    /// [`Combine::prefetch_row`] half as many ahead hide the memory's latency, which is most of the time taken once the
+    /// groups outgrow the cache.
     #[inline]
     pub fn add(&mut self, key: &[u8], hash: u64, update: impl FnOnce(&mut [u8])) -> Progress {
         while self.mode == Mode::Merging {
@@ -187,8 +189,14 @@ impl<A: Aggregation> Combine<A> {
 
     /// Asks the processor to fetch what [`Combine::add`] will look at first for this hash.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
+    pub fn prefetch_slot(&self, hash: u64) {
         self.table.prefetch_slot(remix(hash, 0));
+    }
+
+    /// Asks the processor to fetch what [`Combine::add`] will look at next for this hash.
+    #[inline]
+    pub fn prefetch_row(&self, hash: u64) {
+        self.table.prefetch_row(remix(hash, 0));
     }
 
     #[inline(never)]
@@ -266,9 +274,7 @@ impl<A: Aggregation> Combine<A> {
             if mixed.len() < batch.len() {
                 mixed.extend(hashes.iter().map(|&hash| remix(hash, 0)));
             }
-            let before = taken;
             taken = by_key_kind!(self.layout.key, K => self.merge::<K>(batch, &mixed, taken))?;
-            self.looked_up += (taken - before) as u64;
             if taken < batch.len() {
                 self.filled();
             }
@@ -282,9 +288,8 @@ impl<A: Aggregation> Combine<A> {
     /// next call. Fewer than there are rows if the rest is to pass through. For states of one width.
     pub(super) fn locate(&mut self, keys: &RowBatch, mixed: &[u64], rows: Range<usize>, states: &mut Vec<*mut u8>) {
         while self.mode == Mode::Merging {
-            let (before, from) = (states.len(), rows.start + states.len());
+            let from = rows.start + states.len();
             by_key_kind!(self.layout.key, K => self.locate_kind::<K>(keys, mixed, from..rows.end, states));
-            self.looked_up += (states.len() - before) as u64;
             if rows.start + states.len() == rows.end {
                 return;
             }
@@ -305,6 +310,7 @@ impl<A: Aggregation> Combine<A> {
                 states.extend_from_within(states.len() - 1..);
                 continue;
             }
+            self.looked_up += 1;
             let Ok(address) = self.table.locate::<K, A>(&self.aggregation, mixed[i], key) else { return };
             states.push(self.table.state_pointer(address, key));
         }
@@ -318,6 +324,7 @@ impl<A: Aggregation> Combine<A> {
             if let Some(&ahead) = mixed.get(i + AHEAD) {
                 self.table.prefetch_row(ahead);
             }
+            self.looked_up += u64::from(i == 0 || mixed[i] != mixed[i - 1]);
             let row = batch.row(i);
             if self.table.merge::<K, A>(&self.aggregation, mixed[i], self.layout.key(row), row)?.is_err() {
                 return Ok(i);

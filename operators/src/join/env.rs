@@ -1,7 +1,7 @@
 //! What every part of a join knows: its memory, its spill files, its options, and in which form rows are kept.
 
 use super::kind::{JoinKind, Side};
-use super::spool::SpoolContext;
+use super::spool::{SpoolContext, Stash};
 use super::{JoinOptions, JoinOutput};
 use fluvial_memory::{
     Error, Extent, KeyWidth, Reservation, Result, RowBatch, RowShape, Run, RunReader, RunWriter, SEGMENT_SIZE, SpillManager,
@@ -38,6 +38,11 @@ impl Stored {
     /// Width of the rows, if all have the same and stand for themselves.
     pub(crate) fn plain_width(&self) -> Option<usize> {
         if self.counted || self.key_only { None } else { self.shape.row }
+    }
+
+    /// Width of the stored rows, if all have the same.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.shape().row
     }
 
     /// The stored form of an incoming row.
@@ -94,14 +99,23 @@ pub(crate) struct Env {
     pub count_only: bool,
     operator: String,
     schemas: [String; 2],
+    stash: Stash,
     stored: [Stored; 2],
 }
 
 impl Env {
-    pub(crate) fn new(reservation: Reservation, spill: SpillManager, options: &JoinOptions, waker: Option<Waker>) -> Self {
+    /// With a stash of so many segments for spools.
+    pub(crate) fn new(
+        reservation: Reservation,
+        spill: SpillManager,
+        options: &JoinOptions,
+        waker: Option<Waker>,
+        stash: usize,
+    ) -> Self {
         let count_only = options.output == JoinOutput::CountOnly;
         let stored = |side: Side, shape| Stored { shape, counted: count_only, key_only: count_only || !options.kind.emits(side) };
         Self {
+            stash: Stash::new(&reservation, stash),
             reservation,
             spill,
             waker,
@@ -117,8 +131,8 @@ impl Env {
         self.stored[side.index()]
     }
 
-    /// What a spool of a side's rows, of this shape, writes its file with.
-    pub(crate) fn spool_context(&self, side: Side, shape: RowShape) -> SpoolContext {
+    /// What a spool of a side's rows, of this shape, writes its file with; with at most so many segments in memory.
+    pub(crate) fn spool_context(&self, side: Side, shape: RowShape, most: usize) -> SpoolContext {
         SpoolContext {
             reservation: self.reservation.clone(),
             spill: self.spill.clone(),
@@ -126,6 +140,8 @@ impl Env {
             operator: self.operator.clone(),
             schema: self.schemas[side.index()].clone(),
             shape,
+            stash: self.stash.clone(),
+            most,
         }
     }
 

@@ -18,6 +18,9 @@ const ROWS: usize = 4096;
 /// Turns of work in one call.
 const FUEL: usize = 64;
 
+/// Spools, each of which may need a buffer when there is no memory: of early rows, and of null keys on either side.
+const SPOOLS: usize = 3;
+
 /// Level from which a partition is joined block by block, whatever its keys.
 const DEEPEST: u32 = 8;
 
@@ -81,6 +84,7 @@ pub struct HashJoin {
     count: u128,
     stats: JoinStats,
     scratch: Vec<u8>,
+    mixed: Vec<u64>,
 }
 
 /// Partitions on disk, to be joined.
@@ -122,7 +126,7 @@ impl HashJoin {
     /// # Errors
     /// [`Error::BudgetTooSmall`] if the reservation has fewer than [`MINIMUM_SEGMENTS`] segments.
     pub fn new(reservation: Reservation, spill: SpillManager, options: JoinOptions, waker: Option<Waker>) -> Result<Self> {
-        let env = Env::new(reservation, spill, &options, waker);
+        let env = Env::new(reservation, spill, &options, waker, SPOOLS);
         if env.reservation.held() < MINIMUM_SEGMENTS {
             return Err(env.too_small());
         }
@@ -141,6 +145,7 @@ impl HashJoin {
             count: 0,
             stats: JoinStats::default(),
             scratch: Vec::new(),
+            mixed: Vec::new(),
         })
     }
 
@@ -164,6 +169,18 @@ impl HashJoin {
             }
         }
         let form = self.env.stored(side);
+        if side != self.build
+            && let (Stage::Probe(_), Some(pass), Some(width)) = (&self.stage, &mut self.pass, form.plain_width())
+            && null_keys.is_none_or(|nulls| !nulls.contains(&true))
+        {
+            self.mixed.clear();
+            match hashes {
+                Some(hashes) => self.mixed.extend(hashes.iter().map(|&hash| hash::remix(hash, pass.level))),
+                None => self.mixed.extend(batch.iter().map(|row| self.env.mixed(form.key(row), pass.level))),
+            }
+            take_probe_rows(pass, &mut self.probe, width, batch.iter(), &self.mixed)?;
+            return Ok(self.answer());
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         for (i, row) in batch.iter().enumerate() {
             let row = form.store(row, &mut scratch);
@@ -180,12 +197,17 @@ impl HashJoin {
         }
         self.scratch = scratch;
         self.relieve()?;
+        Ok(self.answer())
+    }
+
+    /// What a push says.
+    fn answer(&self) -> Progress {
         let behind = self.env.waker.is_some() && !self.ready();
-        Ok(match (behind, self.probe.is_done()) {
+        match (behind, self.probe.is_done()) {
             (true, _) => Progress::Waiting,
             (false, true) => Progress::Done,
             (false, false) => Progress::More,
-        })
+        }
     }
 
     /// Says that `side` has no more rows. Pull afterwards.
@@ -252,7 +274,7 @@ impl HashJoin {
             let side = self.build.other();
             return self
                 .early
-                .get_or_insert_with(|| Spool::new(self.env.spool_context(side, self.env.stored(side).shape())))
+                .get_or_insert_with(|| Spool::new(self.env.spool_context(side, self.env.stored(side).shape(), usize::MAX)))
                 .push(row);
         }
         let Some(pass) = &mut self.pass else { return Ok(()) };
@@ -269,7 +291,7 @@ impl HashJoin {
             return Ok(());
         }
         self.nulls[side.index()]
-            .get_or_insert_with(|| Spool::new(self.env.spool_context(side, self.env.stored(side).shape())))
+            .get_or_insert_with(|| Spool::new(self.env.spool_context(side, self.env.stored(side).shape(), usize::MAX)))
             .push(row)
     }
 
@@ -334,7 +356,7 @@ impl HashJoin {
                         return Ok(if behind { Turn::Waiting } else { Turn::Done });
                     }
                     Source::Pushed(None) => true,
-                    Source::Run(reader) => match fill_from_run(&self.env, pass, &mut self.probe, reader)? {
+                    Source::Run(reader) => match fill_from_run(&self.env, pass, &mut self.probe, reader, &mut self.mixed)? {
                         Turn::Done => self.probe.is_done(),
                         turn => return Ok(turn),
                     },
@@ -391,7 +413,7 @@ impl HashJoin {
                     if let Some(spool) = self.nulls[side.index()].take() {
                         let rows = spool.seal()?;
                         self.stats.spilled_bytes += rows.bytes_on_disk();
-                        let reader = rows.reader(&self.env.reservation, self.env.waker.clone())?;
+                        let reader = rows.reader()?;
                         self.stage = Stage::Nulls(Some((side, rows, reader)));
                         return Ok(Turn::Again);
                     }
@@ -410,7 +432,7 @@ impl HashJoin {
         let rows = early.seal()?;
         self.stats.spilled_bytes += rows.bytes_on_disk();
         loop {
-            match rows.reader(&self.env.reservation, self.env.waker.clone()) {
+            match rows.reader() {
                 Ok(reader) => return Ok(Some((rows, reader))),
                 Err(error @ Error::RecordTooLarge { .. }) => {
                     let Some(pass) = &mut self.pass else { return Err(error) };
@@ -522,9 +544,42 @@ fn fill_from_early(env: &Env, pass: &mut Pass, probe: &mut Probe, early: &mut Op
     Ok(Turn::Again)
 }
 
+/// Sends probe rows of one width where they belong.
+fn take_probe_rows<'a>(
+    pass: &mut Pass,
+    probe: &mut Probe,
+    width: usize,
+    rows: impl ExactSizeIterator<Item = &'a [u8]>,
+    mixed: &[u64],
+) -> Result<()> {
+    if pass.is_resident() {
+        probe.extend(width, rows, mixed);
+        return Ok(());
+    }
+    for (row, &mixed) in rows.zip(mixed) {
+        if pass.route(mixed, row)? {
+            probe.push(row, mixed);
+        }
+    }
+    Ok(())
+}
+
 /// `Done` at the end of the run, with or without rows to probe.
-fn fill_from_run(env: &Env, pass: &mut Pass, probe: &mut Probe, reader: &mut RunReader) -> Result<Turn> {
+fn fill_from_run(env: &Env, pass: &mut Pass, probe: &mut Probe, reader: &mut RunReader, mixed: &mut Vec<u64>) -> Result<Turn> {
     let form = env.stored(pass.build.other());
+    if let Some(width) = form.width().filter(|&width| width > 0) {
+        return Ok(match reader.advance_block()? {
+            Step::Row => {
+                let rows = || reader.row().chunks_exact(width);
+                mixed.clear();
+                mixed.extend(rows().map(|row| env.mixed(form.key(row), pass.level)));
+                take_probe_rows(pass, probe, width, rows(), mixed)?;
+                Turn::Again
+            }
+            Step::Waiting => Turn::Waiting,
+            Step::End => Turn::Done,
+        });
+    }
     for _ in 0..ROWS {
         match reader.advance()? {
             Step::Row => {

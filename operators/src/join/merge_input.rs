@@ -116,7 +116,7 @@ impl MergeInput {
             }
             if let Some(back) = self.back.take() {
                 let rows = back.seal()?;
-                let reader = rows.reader(&self.context.reservation, self.context.waker.clone())?;
+                let reader = rows.reader()?;
                 self.front = Some((rows, reader));
             } else if self.ended {
                 break self.fill_null()?;
@@ -131,7 +131,7 @@ impl MergeInput {
         self.null = true;
         if let Some(nulls) = self.nulls.take() {
             let rows = nulls.seal()?;
-            let reader = rows.reader(&self.context.reservation, self.context.waker.clone())?;
+            let reader = rows.reader()?;
             self.reading_nulls = Some((rows, reader));
         }
         let Some((rows, reader)) = &mut self.reading_nulls else { return Ok(Head::End) };

@@ -20,6 +20,13 @@ const ROWS: usize = 4096;
 /// Turns of work in one call.
 const FUEL: usize = 64;
 
+/// Spools at a time: on either side rows being read, rows that came meanwhile, and rows with null keys; and the right rows
+/// of a key. Each keeps a share of the minimum in memory; more would only be a longer way for rows that came too soon.
+const SPOOLS: usize = 8;
+
+/// Buffers that they may need when there is no memory: to read or to write, but for the rows that are read.
+const BUFFERS: usize = 8;
+
 /// Bytes of right rows of a key, and of left rows that meet them together, that are kept in plain batches.
 const BLOCK_BYTES: usize = FILL_BYTES / 4;
 
@@ -57,8 +64,6 @@ const MAX_BYTES: usize = 1 << 20;
 /// ```
 pub struct SortMergeJoin {
     kind: JoinKind,
-    reservation: Reservation,
-    waker: Option<Waker>,
     inputs: [MergeInput; 2],
     state: State,
     /// The key that both sides have at present.
@@ -103,11 +108,12 @@ impl SortMergeJoin {
     /// # Errors
     /// [`fluvial_memory::Error::BudgetTooSmall`] if the reservation has fewer than [`MINIMUM_SEGMENTS`] segments.
     pub fn new(reservation: Reservation, spill: SpillManager, options: JoinOptions, waker: Option<Waker>) -> Result<Self> {
-        let env = Env::new(reservation.clone(), spill, &options, waker.clone());
+        let env = Env::new(reservation.clone(), spill, &options, waker, BUFFERS);
         if reservation.held() < MINIMUM_SEGMENTS {
             return Err(env.too_small());
         }
-        let context = |side| env.spool_context(side, if side == Side::Left { options.left } else { options.right });
+        let most = reservation.minimum() / SPOOLS;
+        let context = |side| env.spool_context(side, if side == Side::Left { options.left } else { options.right }, most);
         Ok(Self {
             kind: options.kind,
             inputs: [
@@ -127,8 +133,6 @@ impl SortMergeJoin {
             counted: [0; 2],
             count_only: env.count_only,
             count: 0,
-            reservation,
-            waker,
         })
     }
 
@@ -370,7 +374,7 @@ impl SortMergeJoin {
         if let Some((rows, reader)) = &mut self.group_rest {
             let reader = match reader {
                 Some(reader) => reader,
-                None => reader.insert(rows.reader(&self.reservation, self.waker.clone())?),
+                None => reader.insert(rows.reader()?),
             };
             match reader.next(rows)? {
                 SpoolStep::Row(row) => {

@@ -41,7 +41,7 @@ pub use joined::JoinedBatch;
 pub use kind::{JoinKind, Side};
 pub use merge_join::SortMergeJoin;
 pub use options::{JoinOptions, JoinOutput, JoinStats};
-pub(crate) use spool::{Spool, SpoolContext, SpoolReader, SpoolStep, Spooled};
+pub(crate) use spool::{Spool, SpoolContext, SpoolReader, SpoolStep, Spooled, Stash};
 
 /// The least reservation of a join, in segments: a little more than 1 MiB.
 pub const MINIMUM_SEGMENTS: usize = 33;

@@ -265,6 +265,11 @@ impl Pass {
         Ok(false)
     }
 
+    /// Whether all partitions are in memory, so that [`Pass::route`] gives all rows back.
+    pub(crate) fn is_resident(&self) -> bool {
+        self.on_disk.iter().all(Option::is_none)
+    }
+
     /// Probe rows that the filters kept from being written.
     pub(crate) fn filtered(&self) -> u64 {
         self.on_disk.iter().flatten().filter_map(|part| part.bloom.as_ref()).map(Bloom::rejected).sum()

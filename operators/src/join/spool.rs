@@ -1,10 +1,45 @@
 //! Rows put aside: in memory while there is some, then in a spill file, given back in the order they came.
 //!
-//! One spare segment is held from the start, so that going to disk never needs memory that is not there.
+//! A stash of single segments, shared by the spools of an operator and held from its start, lends them their buffers
+//! when the pool has nothing: going to disk never needs memory that is not there.
 
 use fluvial_memory::{
-    Extent, Reservation, Result, RowCursor, RowPages, RowShape, Run, RunReader, RunWriter, SpillManager, Step, Waker,
+    Error, Extent, Reservation, Result, RowCursor, RowPages, RowShape, Run, RunReader, RunWriter, SpillManager, Step, Waker,
 };
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Segments put by for the buffers of spools.
+#[derive(Clone)]
+pub(crate) struct Stash {
+    reservation: Reservation,
+    size: usize,
+    segments: Arc<Mutex<Vec<Extent>>>,
+}
+
+impl Stash {
+    /// A stash of `size` segments.
+    pub(crate) fn new(reservation: &Reservation, size: usize) -> Self {
+        let stash = Self { reservation: reservation.clone(), size, segments: Arc::default() };
+        stash.refill();
+        stash
+    }
+
+    fn take(&self) -> Option<Extent> {
+        self.lock().pop()
+    }
+
+    /// Takes back from the pool what was lent.
+    fn refill(&self) {
+        let mut segments = self.lock();
+        let missing = self.size.saturating_sub(segments.len());
+        segments.extend((0..missing).map_while(|_| self.reservation.alloc()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Extent>> {
+        // A panic leaves the vector as it was or without what was taken.
+        self.segments.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
 
 /// What a spool writes its file with.
 #[derive(Clone)]
@@ -15,26 +50,27 @@ pub(crate) struct SpoolContext {
     pub operator: String,
     pub schema: String,
     pub shape: RowShape,
+    pub stash: Stash,
+    /// Segments of rows that a spool keeps in memory at the most.
+    pub most: usize,
 }
 
 /// Takes rows.
 pub(crate) struct Spool {
     context: SpoolContext,
     pages: RowPages,
-    spare: Option<Extent>,
     writer: Option<RunWriter>,
 }
 
 impl Spool {
     pub(crate) fn new(context: SpoolContext) -> Self {
         let pages = RowPages::new(&context.reservation, context.shape);
-        let spare = context.reservation.alloc();
-        Self { context, pages, spare, writer: None }
+        Self { context, pages, writer: None }
     }
 
     pub(crate) fn push(&mut self, row: &[u8]) -> Result<()> {
         if self.writer.is_none() {
-            if self.pages.append(row).is_some() {
+            if self.pages.segments() <= self.context.most && self.pages.append(row).is_some() {
                 return Ok(());
             }
             self.spill()?;
@@ -57,9 +93,10 @@ impl Spool {
 
     /// Writes what is in memory to the file, where later rows go too.
     pub(crate) fn spill(&mut self) -> Result<()> {
-        let SpoolContext { reservation, spill, waker, operator, schema, shape } = &self.context;
+        let SpoolContext { reservation, spill, waker, operator, schema, shape, stash, .. } = &self.context;
         if self.writer.is_none() {
-            let writer = match self.spare.take() {
+            let large = reservation.alloc_extent(spill.block_segments(reservation));
+            let writer = match large.or_else(|| stash.take()) {
                 Some(buffer) => spill.writer_with(operator, *shape, schema, reservation, vec![buffer], waker.clone())?,
                 None => spill.writer(operator, *shape, schema, reservation, waker.clone())?,
             };
@@ -71,18 +108,21 @@ impl Spool {
             }
         }
         self.pages.clear();
+        self.context.stash.refill();
         Ok(())
     }
 
     /// Ends the taking. A reader can be opened then, as often as wanted.
     pub(crate) fn seal(self) -> Result<Spooled> {
         let run = self.writer.map(RunWriter::finish).transpose()?;
-        Ok(Spooled { pages: self.pages, run })
+        self.context.stash.refill();
+        Ok(Spooled { context: self.context, pages: self.pages, run })
     }
 }
 
 /// The rows of a sealed spool.
 pub(crate) struct Spooled {
+    context: SpoolContext,
     pages: RowPages,
     run: Option<Run>,
 }
@@ -92,9 +132,24 @@ impl Spooled {
         self.run.as_ref().map_or(0, Run::bytes)
     }
 
-    pub(crate) fn reader(&self, reservation: &Reservation, waker: Option<Waker>) -> Result<SpoolReader> {
-        let file = self.run.as_ref().map(|run| run.reader(0..run.blocks().len(), reservation, waker)).transpose()?;
+    pub(crate) fn reader(&self) -> Result<SpoolReader> {
+        let file = self.run.as_ref().map(|run| self.file_reader(run)).transpose()?;
         Ok(SpoolReader { cursor: RowCursor::default(), file })
+    }
+
+    fn file_reader(&self, run: &Run) -> Result<RunReader> {
+        let SpoolContext { reservation, waker, stash, .. } = &self.context;
+        let blocks = 0..run.blocks().len();
+        stash.refill();
+        match run.reader(blocks.clone(), reservation, waker.clone()) {
+            Err(error @ Error::RecordTooLarge { .. }) => match stash.take() {
+                Some(buffer) if buffer.segments() >= run.buffer_segments(blocks.clone()) => {
+                    Ok(RunReader::with_buffers(run.clone(), blocks, vec![buffer], waker.clone()))
+                }
+                _ => Err(error),
+            },
+            reader => reader,
+        }
     }
 }
 
@@ -137,15 +192,17 @@ mod tests {
         let spill = SpillManager::new(SpillConfig { directory: directory.path().into(), ..SpillConfig::default() }).unwrap();
         for budget in [8, 64] {
             let manager = MemoryManager::new(budget * SEGMENT_SIZE).unwrap();
+            let reservation = manager.reserve("test", 8).unwrap();
             let context = SpoolContext {
-                reservation: manager.reserve("test", 8).unwrap(),
+                stash: Stash::new(&reservation, 2),
+                most: usize::MAX,
+                reservation,
                 spill: spill.clone(),
                 waker: None,
                 operator: "test".into(),
                 schema: String::new(),
                 shape: RowShape::VARIABLE,
             };
-            let reservation = context.reservation.clone();
             let mut spool = Spool::new(context);
             for i in 0..60_000u32 {
                 spool.push(&i.to_le_bytes()).unwrap();
@@ -153,7 +210,7 @@ mod tests {
             let rows = spool.seal().unwrap();
             assert_eq!(rows.bytes_on_disk() > 0, budget == 8);
             for _ in 0..2 {
-                let mut reader = rows.reader(&reservation, None).unwrap();
+                let mut reader = rows.reader().unwrap();
                 let mut seen = 0u32;
                 while let SpoolStep::Row(row) = reader.next(&rows).unwrap() {
                     assert_eq!(row, seen.to_le_bytes());

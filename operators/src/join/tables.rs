@@ -81,6 +81,12 @@ impl Probe {
         self.mixed.push(mixed);
     }
 
+    /// Takes many rows of one width.
+    pub(crate) fn extend<'a>(&mut self, width: usize, rows: impl ExactSizeIterator<Item = &'a [u8]>, mixed: &[u64]) {
+        self.rows.extend_fixed(width, rows);
+        self.mixed.extend_from_slice(mixed);
+    }
+
     /// Rows in hand.
     pub(crate) fn len(&self) -> usize {
         self.mixed.len()
