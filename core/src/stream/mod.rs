@@ -14,8 +14,8 @@ mod sort;
 mod source;
 mod steps;
 
-pub(crate) use aggregate::Accumulate;
 pub use aggregate::Aggregator;
+pub(crate) use aggregate::{Accumulate, short_type_name};
 pub(crate) use collect::collect_batches;
 pub use group::{Group, Partition};
 pub use join::KeyedJoin;

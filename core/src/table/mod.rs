@@ -4,8 +4,10 @@
 //! arrow's kernels. Blocking operations serialize batches to rows of `[normalized key][payload]` where they cross
 //! workers, and give batches again.
 
+mod columns;
 mod group;
 mod join;
+mod rows;
 mod scan;
 mod sort;
 mod source;
