@@ -29,7 +29,10 @@ impl<T: Data> DataStream<T> {
     }
 
     /// Sorts the records of each worker on their own.
-    pub fn sort_partition<K: NormalizedKey + Data>(&self, key: impl Fn(&T) -> K + Clone + Send + Sync + 'static) -> DataStream<T> {
+    pub fn sort_partition<K: NormalizedKey + Data>(
+        &self,
+        key: impl Fn(&T) -> K + Clone + Send + Sync + 'static,
+    ) -> DataStream<T> {
         self.sorted("sort_partition", key, SortPlan { limit: None, per_worker: true })
     }
 
