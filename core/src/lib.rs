@@ -27,7 +27,10 @@ pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorSta
 pub use launch::{Children, launch};
 pub use operator::{Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
-pub use stream::{Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Partition};
+pub use stream::{
+    Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,
+    WithBroadcast,
+};
 pub use table::{
     AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Table, parse_aggregates, parse_columns,
     parse_join_on, parse_projection, parse_sort_keys,

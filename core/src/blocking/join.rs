@@ -51,7 +51,7 @@ where
 }
 
 /// A batch as rows: what came over an exchange is rows already, what came forward or by broadcast is not.
-fn rows_of(format: &mut impl RowFormat, batch: Batch) -> Result<RowBatch> {
+pub(super) fn rows_of(format: &mut impl RowFormat, batch: Batch) -> Result<RowBatch> {
     match batch.records {
         Records::Rows(rows) => Ok(rows),
         _ => {

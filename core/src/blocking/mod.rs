@@ -6,16 +6,22 @@
 
 mod aggregate;
 mod combine;
+mod cross;
 mod format;
 mod group;
 mod join;
+mod number;
+mod shelf;
 mod sort;
 
 pub(crate) use aggregate::AggregateOperator;
 pub(crate) use combine::CombineSink;
+pub(crate) use cross::CrossOperator;
 pub(crate) use format::{RowFormat, TableRows, TypedRows};
 pub(crate) use group::{GroupedRows, Grouping};
 pub(crate) use join::JoinOperator;
+pub(crate) use number::{FirstOfWorker, PlaceCount, counting, cut_table, cut_typed, numbering};
+pub(crate) use shelf::Shelf;
 pub(crate) use sort::{SortOperator, SortPlan};
 
 /// Rows that an operator gives at a time.

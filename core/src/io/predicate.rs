@@ -90,7 +90,7 @@ impl ColumnPredicate {
     }
 
     /// The same condition with its values in the column's type, checked.
-    pub(super) fn bind(&self, schema: &Schema) -> Result<Self> {
+    pub(crate) fn bind(&self, schema: &Schema) -> Result<Self> {
         let plan = |message: String| Error::Plan(format!("predicate on column {}: {message}", self.column));
         let field =
             schema.fields().get(self.column).ok_or_else(|| plan(format!("the input has {} columns", schema.fields().len())))?;
@@ -127,7 +127,7 @@ impl ColumnPredicate {
     }
 
     /// Which values match; no nulls in the answer.
-    pub(super) fn evaluate(&self, column: &ArrayRef) -> Result<BooleanArray> {
+    pub(crate) fn evaluate(&self, column: &ArrayRef) -> Result<BooleanArray> {
         let column = normal(column);
         let mask = match self.op {
             PredicateOp::IsNull => return Ok(arrow::compute::is_null(&column)?),

@@ -1,6 +1,7 @@
 //! Grouping typed streams by key: partial states are merged on each worker, cross workers as serialized rows, and are
 //! merged again where their key belongs.
 
+use super::numbers::{Number, Sum};
 use super::{Data, DataStream, KeySelector, KeyedStream};
 use crate::blocking::{AggregateOperator, CombineSink};
 use crate::chain::AnyCollector;
@@ -8,7 +9,7 @@ use crate::codec::RecordCodec;
 use crate::exchange::RowsByHash;
 use crate::graph::{Body, Distribution};
 use crate::{Batch, Error, Result};
-use fluvial_memory::{KeyWidth, NormalizedKey, RowBatch, RowShape};
+use fluvial_memory::{KeyWidth, NormalizedKey, RowBatch, RowShape, hash};
 use fluvial_operators::aggregate::Aggregation;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -113,29 +114,103 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         self.reduce(move |a, b| if by(&b) > by(&a) { b } else { a })
     }
 
-    /// The sum of a number of each record, by key.
-    pub fn sum<V>(&self, value: impl Fn(&T) -> V + Clone + Send + Sync + 'static) -> DataStream<(S::Key, V)>
-    where
-        V: Data + Sync + Default + std::ops::AddAssign,
-    {
-        self.aggregate(Sum { value, sum: PhantomData })
+    /// The sum of a number of each record, by key. A sum that does not fit its type fails the job.
+    ///
+    /// ```
+    /// # let env = fluvial_core::Env::default();
+    /// let sales = env.from_collection([("pen", 3u32), ("ink", 5), ("pen", 4)].map(|(k, v)| (k.to_string(), v)));
+    /// let mut sums = sales.key_by_ref(|s| s.0.as_str()).sum(|s| s.1).collect()?;
+    /// sums.sort();
+    /// assert_eq!(sums, [("ink".to_string(), 5), ("pen".to_string(), 7)]);
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    pub fn sum<V: Number>(&self, value: impl Fn(&T) -> V + Clone + Send + Sync + 'static) -> DataStream<(S::Key, V)> {
+        self.accumulate("sum", Sum::new(value))
+    }
+
+    /// One record of each key; which one, if they differ, is not said.
+    ///
+    /// ```
+    /// # let env = fluvial_core::Env::default();
+    /// let words = env.from_collection(["ant", "asp", "bee"].map(String::from));
+    /// assert_eq!(words.key_by(|w| w.chars().next()).distinct().count()?, 2);
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    pub fn distinct(&self) -> DataStream<T> {
+        let kept = Reduced { f: |first: T, _: T| first, codec: Arc::new(RecordCodec::new()) };
+        self.accumulate("distinct", kept).map(|(_, record)| record)
+    }
+
+    /// Accumulates the records of each key as far as they meet on one worker before they leave it; a key may come out several
+    /// times. For an aggregation that is finished elsewhere.
+    ///
+    /// ```
+    /// # use fluvial_core::{Aggregator, Env};
+    /// # #[derive(Clone)]
+    /// # struct Total;
+    /// # impl Aggregator<u64> for Total {
+    /// #     type Accumulator = u64;
+    /// #     type Output = u64;
+    /// #     fn create(&self) -> u64 { 0 }
+    /// #     fn add(&self, total: &mut u64, n: u64) { *total += n }
+    /// #     fn merge(&self, total: &mut u64, other: u64) { *total += other }
+    /// #     fn finish(&self, total: u64) -> u64 { total }
+    /// # }
+    /// # let env = Env::default();
+    /// let partial = env.sequence(0..1000).key_by(|n| n % 2).combine(Total);
+    /// let totals = partial.key_by(|p| p.0).sum(|p| p.1).collect()?;
+    /// assert_eq!(totals.iter().map(|t| t.1).sum::<u64>(), 499_500);
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    pub fn combine<A: Aggregator<T>>(&self, aggregator: A) -> DataStream<(S::Key, A::Accumulator)> {
+        let rows = self.combined(Aggregated::new(aggregator));
+        rows.operator(
+            "combined",
+            String::new(),
+            Arc::new(|_| {
+                let accumulators = RecordCodec::<A::Accumulator>::new();
+                Ok(Box::new(super::numbers::Decode(move |rows: &RowBatch| -> Result<Batch> {
+                    let result = |i| Ok((S::Key::decode(&mut rows.key(i))?, accumulators.decode(rows.payload(i))?));
+                    Ok(Batch::typed((0..rows.len()).map(result).collect::<Result<Vec<(S::Key, A::Accumulator)>>>()?))
+                })))
+            }),
+        )
+    }
+
+    /// Partial states of the records, as rows.
+    fn combined<A: Accumulate<T>>(&self, accumulate: A) -> DataStream<T> {
+        let selector = self.selector.clone();
+        let combine = self.stream.sink(Arc::new(move |context| {
+            Ok(AnyCollector::new::<T>(CombineSink::open(selector.clone(), accumulate.clone(), context)?))
+        }));
+        let env = &self.stream.env;
+        DataStream::new(env, env.add(self.stream.after("combine", String::new(), combine)))
     }
 
     fn accumulate<A: Accumulate<T>>(&self, kind: &'static str, accumulate: A) -> DataStream<(S::Key, A::Output)> {
+        self.accumulate_or(kind, accumulate, || None)
+    }
+
+    /// With what is given if there is no record at all.
+    pub(super) fn accumulate_or<A: Accumulate<T>>(
+        &self,
+        kind: &'static str,
+        accumulate: A,
+        if_empty: impl Fn() -> Option<(S::Key, A::Output)> + Send + Sync + 'static,
+    ) -> DataStream<(S::Key, A::Output)> {
         let width = S::WIDTH.map_or(KeyWidth::Variable, KeyWidth::Fixed);
         let shape = RowShape { key: width, row: accumulate.width().zip(S::WIDTH).map(|(state, key)| state + key) };
-        let (selector, combined) = (self.selector.clone(), accumulate.clone());
-        let combine = self.stream.sink(Arc::new(move |context| {
-            Ok(AnyCollector::new::<T>(CombineSink::open(selector.clone(), combined.clone(), context)?))
-        }));
+        let partial = self.combined(accumulate.clone());
         let env = &self.stream.env;
-        let combine = env.add(self.stream.after("combine", String::new(), combine));
-        let partial = DataStream::<T>::new(env, combine);
         let make = move |context: &crate::graph::TaskContext| -> Result<Box<dyn crate::Operator>> {
             let accumulate = accumulate.clone();
             let finishing = accumulate.clone();
             let finish = move |rows: &RowBatch| finished::<T, S, A>(&finishing, rows);
-            Ok(Box::new(AggregateOperator::open(width, accumulate, finish, context)?))
+            let operator = AggregateOperator::open(width, accumulate, finish, context)?;
+            // The worker that owns the empty key says what there is if there is nothing.
+            let owner = hash::target(hash::hash_bytes(&[]), context.workers);
+            let empty = if owner == context.worker { if_empty() } else { None };
+            Ok(Box::new(operator.or_if_empty(empty.map(|e| Batch::typed(vec![e])))))
         };
         let mut node = partial.after(kind, String::new(), Body::Operator(Arc::new(make)));
         let key = short_type_name::<S::Key>();
@@ -160,7 +235,7 @@ pub(crate) fn short_type_name<T>() -> String {
 
 /// Counts records in a `u64`.
 #[derive(Clone)]
-struct Count;
+pub(super) struct Count;
 
 impl Aggregation for Count {
     fn width(&self) -> Option<usize> {
@@ -203,14 +278,14 @@ fn add_u64(state: &mut [u8], n: u64) {
 }
 
 /// A user's aggregator; the state is the encoded accumulator.
-struct Aggregated<T, A: Aggregator<T>> {
+pub(super) struct Aggregated<T, A: Aggregator<T>> {
     aggregator: A,
     codec: Arc<RecordCodec<A::Accumulator>>,
     record: PhantomData<fn(T)>,
 }
 
 impl<T, A: Aggregator<T>> Aggregated<T, A> {
-    fn new(aggregator: A) -> Self {
+    pub(super) fn new(aggregator: A) -> Self {
         Self { aggregator, codec: Arc::new(RecordCodec::new()), record: PhantomData }
     }
 
@@ -309,38 +384,5 @@ impl<T: Data, F: Fn(T, T) -> T + Clone + Send + Sync + 'static> Accumulate<T> fo
     }
     fn finish(&self, state: &[u8]) -> Result<T> {
         Ok(self.codec.decode(state)?)
-    }
-}
-
-/// Sums a number of each record.
-struct Sum<F, V> {
-    value: F,
-    sum: PhantomData<fn() -> V>,
-}
-
-impl<F: Clone, V> Clone for Sum<F, V> {
-    fn clone(&self) -> Self {
-        Self { value: self.value.clone(), sum: PhantomData }
-    }
-}
-
-impl<T, F, V> Aggregator<T> for Sum<F, V>
-where
-    F: Fn(&T) -> V + Clone + Send + Sync + 'static,
-    V: Data + Default + std::ops::AddAssign,
-{
-    type Accumulator = V;
-    type Output = V;
-    fn create(&self) -> V {
-        V::default()
-    }
-    fn add(&self, sum: &mut V, record: T) {
-        *sum += (self.value)(&record);
-    }
-    fn merge(&self, sum: &mut V, other: V) {
-        *sum += other;
-    }
-    fn finish(&self, sum: V) -> V {
-        sum
     }
 }

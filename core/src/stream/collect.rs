@@ -35,11 +35,13 @@ impl<T: Data> DataStream<T> {
 
     /// One number a worker: how many records it saw.
     fn count_records(&self) -> DataStream<u64> {
-        self.operator("count", String::new(), Arc::new(|_| Ok(Box::new(CountOperator { records: 0 }))))
+        self.operator("count", String::new(), Arc::new(|_| Ok(Box::new(CountOperator::default()))))
     }
 }
 
-struct CountOperator {
+/// Counts the records of one worker.
+#[derive(Default)]
+pub(crate) struct CountOperator {
     records: u64,
 }
 

@@ -56,7 +56,12 @@ struct PartitionRows<T> {
     error: Option<Error>,
 }
 
-type UnitKey<T> = KeyFn<fn(&T), ()>;
+/// No key: records stay in the order in which they came.
+pub(super) type UnitKey<T> = KeyFn<fn(&T), ()>;
+
+pub(super) fn unit_key<T>() -> UnitKey<T> {
+    KeyFn::new((|_: &T| ()) as fn(&T))
+}
 
 impl<T: Data> Iterator for Partition<T> {
     type Item = T;
@@ -82,7 +87,7 @@ impl<T: Data> DataStream<T> {
         f: impl Fn(Partition<T>) -> I + Clone + Send + Sync + 'static,
     ) -> DataStream<U> {
         let make: OperatorFactory = Arc::new(move |context| {
-            let format = TypedRows::new(KeyFn::new((|_: &T| ()) as fn(&T)));
+            let format = TypedRows::new(unit_key());
             let grouping = Box::new(Grouping::open(&format, context)?);
             let f = f.clone();
             let operator: Box<dyn Operator> = Box::new(MapPartition { stage: PartitionStage::Collecting(grouping, format), f });

@@ -5,21 +5,28 @@
 //! [`Codec`](fluvial_memory::Codec) next to their normalized key; a record-at-a-time step never does.
 
 mod aggregate;
+mod broadcast;
 mod collect;
 mod files;
 mod group;
 mod join;
 mod keyed;
+mod numbers;
+mod partition;
 mod sort;
 mod source;
 mod steps;
+mod whole;
 
 pub use aggregate::Aggregator;
 pub(crate) use aggregate::{Accumulate, short_type_name};
-pub(crate) use collect::collect_batches;
+pub use broadcast::WithBroadcast;
+pub(crate) use collect::{CountOperator, collect_batches};
 pub use group::{Group, Partition};
 pub use join::KeyedJoin;
 pub use keyed::{KeyFn, KeyRef, KeySelector, KeyedStream};
+pub(crate) use numbers::Decode;
+pub use numbers::Number;
 pub use steps::Emitter;
 pub(crate) use steps::Union;
 

@@ -12,6 +12,7 @@ mod scan;
 mod sort;
 mod source;
 mod spec;
+mod whole;
 mod write;
 mod write_text;
 

@@ -1,8 +1,9 @@
 use super::source::{Batches, Parts, source_node};
 use super::{Table, find_column};
 use crate::graph::Estimate;
-use crate::io::{Format, Scan, ScanOptions, Split, TableInput, resolve};
+use crate::io::{ColumnPredicate, Format, PredicateOp, Scan, ScanOptions, Split, TableInput, resolve};
 use crate::{Env, Result};
+use arrow_array::ArrayRef;
 use fluvial_memory::Reservation;
 use std::sync::Arc;
 
@@ -82,6 +83,43 @@ impl Table {
                 Read { input: read.input.clone(), options }.table(&self.env)
             }
             None => self.project(indices, columns.iter().map(|c| (*c).to_owned()).collect()),
+        }
+    }
+}
+
+impl Table {
+    /// The rows in which a column compares to a value: `filter_by("l_quantity", PredicateOp::Lt, value)`. `value` holds one value,
+    /// any number of them for [`PredicateOp::In`], none for the tests for null; it is brought to the column's type. A null
+    /// matches nothing but `IsNull`.
+    ///
+    /// A read evaluates it while it reads: files, row groups and pages in which nothing can match are skipped.
+    ///
+    /// ```
+    /// # use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    /// # use std::sync::Arc;
+    /// use fluvial_core::io::PredicateOp;
+    /// # let env = fluvial_core::Env::default();
+    /// # let column: ArrayRef = Arc::new(Int64Array::from(vec![3, 1, 2]));
+    /// # let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
+    /// # let table = env.from_batches(batch.schema(), vec![batch])?;
+    /// let few = table.filter_by("n", PredicateOp::Lt, Arc::new(Int64Array::from(vec![3])))?;
+    /// assert_eq!(few.count()?, 2);
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A column that is not there, a value that is not exact in its type.
+    pub fn filter_by(&self, column: &str, op: PredicateOp, value: ArrayRef) -> Result<Table> {
+        let at = self.column(column)?;
+        let predicate = ColumnPredicate::new(at, op, value).bind(&self.schema)?;
+        match &self.read {
+            Some(read) => {
+                let at = read.options.projection.as_ref().map_or(at, |p| p[at]);
+                let mut options = read.options.clone();
+                options.predicates.push(ColumnPredicate { column: at, ..predicate });
+                Read { input: read.input.clone(), options }.table(&self.env)
+            }
+            None => Ok(self.filter(move |batch| predicate.evaluate(batch.column(at)))),
         }
     }
 }
