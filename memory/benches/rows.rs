@@ -2,7 +2,7 @@
 //! TPC-H's lineitem (16 columns, about 130 bytes a row).
 
 use arrow_array::*;
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{Field, Schema};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fluvial_memory::hash::{hash_bytes, remix};
 use fluvial_memory::{KeyColumn, KeyEncoder, Keys, NormalizedKey, RowBatch, RowCodec, TypedRows};

@@ -1,11 +1,9 @@
 //! TPC-H queries on tables, column by column.
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Datum, Decimal128Array, RecordBatch, Scalar, StringArray,
-};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Date32Array, Datum, Decimal128Array, RecordBatch, Scalar, StringArray};
 use arrow::compute::kernels::{cmp, numeric};
-use arrow::compute::{DatePart, and, date_part, like, not};
-use arrow::datatypes::{DataType, Date32Type};
+use arrow::compute::{DatePart, date_part, like, not};
+use arrow::datatypes::DataType;
 use fluvial::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
@@ -184,7 +182,7 @@ impl Tpch<'_> {
     fn q18(&self) -> Result<Table> {
         let items = self.table("lineitem", "l_orderkey, l_quantity")?;
         let three_hundred: Scalar<ArrayRef> =
-            Scalar::new(Arc::new(Decimal128Array::from(vec![300_00]).with_precision_and_scale(25, 2)?));
+            Scalar::new(Arc::new(Decimal128Array::from(vec![30_000]).with_precision_and_scale(25, 2)?));
         let large = items.group_by("l_orderkey")?.aggregate("sum(l_quantity) as qty")?;
         let large = keep(large, "qty", cmp::gt, three_hundred);
         let orders = self.table("orders", "o_orderkey, o_custkey, o_orderdate, o_totalprice")?;

@@ -94,7 +94,6 @@ fn edge(input: &Input, place: &[usize]) -> Edge {
         Distribution::Broadcast => Route::Broadcast,
         Distribution::Rebalance => Route::Rebalance,
         Distribution::Hash { partitioner, .. } | Distribution::Range { partitioner, .. } => Route::Partition(partitioner.clone()),
-        Distribution::Gather => Route::Partition(Arc::new(|| Box::new(ToFirst { workers: 1, next: 0 }))),
         Distribution::FirstProcess { workers } => {
             let workers = *workers;
             Route::Partition(Arc::new(move || Box::new(ToFirst { workers, next: 0 })))

@@ -93,8 +93,6 @@ pub(crate) enum Distribution {
         /// Splits batches.
         partitioner: PartitionerFactory,
     },
-    /// All to the first worker.
-    Gather,
     /// To the workers of the first process, batches of one range to the same one.
     FirstProcess {
         /// How many it has.
@@ -186,7 +184,6 @@ impl Distribution {
             Self::Rebalance => "rebalance",
             Self::Hash { .. } => "hash",
             Self::Range { .. } => "range",
-            Self::Gather => "gather",
             Self::FirstProcess { .. } => "first process",
         }
     }

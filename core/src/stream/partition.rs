@@ -198,13 +198,16 @@ impl<T: Data, S: KeySelector<T>> Operator for Ranges<T, S> {
     }
 }
 
+/// Numbered records for one worker, and their event times.
+type Part<T> = (Vec<(u64, T)>, Vec<i64>);
+
 /// Sends each record to the worker whose number stands before it.
 struct ByPlace<T>(PhantomData<fn(T)>);
 
 impl<T: Data> Partitioner for ByPlace<T> {
     fn split(&mut self, mut batch: Batch, targets: usize, emit: Emit<'_>) -> Result<()> {
         let times = batch.event_times.take();
-        let mut parts: Vec<(Vec<(u64, T)>, Vec<i64>)> = (0..targets).map(|_| Default::default()).collect();
+        let mut parts: Vec<Part<T>> = (0..targets).map(|_| Default::default()).collect();
         for (i, record) in typed::<(u64, T)>(batch)?.into_iter().enumerate() {
             let part = &mut parts[record.0 as usize % targets];
             part.0.push(record);

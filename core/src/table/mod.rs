@@ -25,8 +25,7 @@ pub use spec::{
 
 use crate::chain::{AnyCollector, BoxCollector, ChainOperator, Collector, Columns, Context, Link, TablePort, TryLink};
 use crate::graph::{
-    Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, Node, NodeId, OperatorFactory, PortFactory, SinkFactory,
-    TaskContext,
+    Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, Node, NodeId, OperatorFactory, PortFactory, TaskContext,
 };
 use crate::runtime::BatchCodec;
 use crate::stream::{Union, collect_batches};
@@ -61,11 +60,6 @@ impl Table {
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.env.graph().nodes[self.node].name = Some(name.to_owned());
-        self
-    }
-
-    fn detail(self, detail: String) -> Self {
-        self.env.graph().nodes[self.node].detail = detail;
         self
     }
 
@@ -275,10 +269,6 @@ impl Table {
         let body = Body::Link { make: Arc::new(make), head: table_head(), port: table_port(schema.clone()) };
         let node = self.after(kind, detail, body);
         Table::new(&self.env, self.env.add(node), schema)
-    }
-
-    pub(crate) fn sink(&self, make: SinkFactory) -> Body {
-        Body::Sink { make, head: table_head() }
     }
 
     pub(crate) fn operator(&self, kind: &'static str, detail: String, schema: SchemaRef, make: OperatorFactory) -> Table {

@@ -15,7 +15,6 @@ use crate::io::WriteOptions;
 use crate::stream::{short_type_name, typed_head};
 use crate::{Data, DataStream, Error, Position, Progress, Result};
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
 use builder::Rows;
 use std::marker::PhantomData;
 use std::path::Path;
