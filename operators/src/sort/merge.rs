@@ -51,6 +51,8 @@ impl MergeReader {
     /// does not wait for the disk between them. Not needed otherwise.
     pub fn prepare(&mut self) {
         if matches!(self.stage, Stage::Plan) {
+            let set = self.set.clone();
+            let _turn = set.shared.planning();
             // What cannot be had now is asked for again when the first row is.
             let _ = self.open_all();
         }
@@ -115,6 +117,8 @@ impl MergeReader {
 
     /// Opens what memory there is for; `false` if it is awaited.
     fn plan(&mut self) -> Result<bool> {
+        let set = self.set.clone();
+        let turn = set.shared.planning();
         let ended = self.set.shared.ended();
         let found = match self.open_all() {
             Ok(()) => return Ok(true),
@@ -126,6 +130,7 @@ impl MergeReader {
             self.stage = stage;
             return Ok(true);
         }
+        drop(turn);
         match self.set.shared.wait(ended, self.waker.as_ref()) {
             Some(again) => Ok(again),
             None => {

@@ -25,6 +25,8 @@ pub(super) struct SetShared {
     pub(super) sources: Vec<Source>,
     stats: Mutex<SortStats>,
     merging: Mutex<Merging>,
+    /// Held while a reader looks for buffers: two that each took half of what is free would both fail.
+    planning: Mutex<()>,
     ended: Condvar,
 }
 
@@ -91,8 +93,9 @@ impl SortedSet {
             sources.extend(sorted.spilled.into_iter().map(Source::Spilled));
             sources.extend(sorted.memory.map(Source::Memory));
         }
-        let (stats, merging) = (Mutex::new(stats), Mutex::default());
-        Self { shared: Arc::new(SetShared { keys, spill, schema, sources, stats, merging, ended: Condvar::new() }) }
+        let (stats, merging, planning) = (Mutex::new(stats), Mutex::default(), Mutex::default());
+        let ended = Condvar::new();
+        Self { shared: Arc::new(SetShared { keys, spill, schema, sources, stats, merging, planning, ended }) }
     }
 
     /// Rows in all.
@@ -159,6 +162,11 @@ impl SetShared {
     /// Readers that gave their buffers back so far.
     pub(super) fn ended(&self) -> u64 {
         self.merging().ended
+    }
+
+    /// A reader's turn to look for buffers.
+    pub(super) fn planning(&self) -> MutexGuard<'_, ()> {
+        self.planning.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// After an attempt to get buffers failed that began when [`SetShared::ended`] was `before`: whether it is worth
