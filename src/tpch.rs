@@ -7,7 +7,9 @@ use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator, RegionGenerator,
     SupplierGenerator,
 };
-use tpchgen_arrow::{CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow, RegionArrow, SupplierArrow};
+use tpchgen_arrow::{
+    CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow, RegionArrow, SupplierArrow,
+};
 
 /// The eight tables, smallest first.
 pub const TABLES: [&str; 8] = ["region", "nation", "supplier", "customer", "part", "partsupp", "orders", "lineitem"];
@@ -18,6 +20,9 @@ const BATCH_ROWS: usize = 4096;
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
+/// A table's schema, its rows at scale 1, and what makes one part of it at a scale: part (from 1) of parts.
+type Recipe = (SchemaRef, f64, fn(f64, i32, i32) -> Batches);
+
 /// A TPC-H table at a scale factor (1 is about 6 million line items, 1 GB as text).
 ///
 /// # Errors
@@ -26,7 +31,6 @@ pub fn table(env: &Env, name: &str, scale: f64) -> Result<Table> {
     if !(scale > 0.0 && scale <= 100_000.0) {
         return Err(Error::Plan(format!("scale: {scale} given, expected more than 0 and at most 100000")));
     }
-    // The table's schema, its rows at scale 1, and how to make one part of it.
     macro_rules! table {
         ($arrow:ident, $generator:ident, $rows:expr) => {
             ($arrow::schema_ref(), $rows, |scale: f64, part: i32, parts: i32| -> Batches {
@@ -35,7 +39,7 @@ pub fn table(env: &Env, name: &str, scale: f64) -> Result<Table> {
             })
         };
     }
-    let (schema, rows, make): (SchemaRef, f64, fn(f64, i32, i32) -> Batches) = match name {
+    let (schema, rows, make): Recipe = match name {
         "region" => table!(RegionArrow, RegionGenerator, 0.0),
         "nation" => table!(NationArrow, NationGenerator, 0.0),
         "supplier" => table!(SupplierArrow, SupplierGenerator, 10_000.0),

@@ -152,6 +152,7 @@ impl Batch {
     ///
     /// # Errors
     /// The batch itself, if it holds something else: a bug in the graph, not in the data.
+    #[expect(clippy::result_large_err, reason = "the batch comes back only when the graph is wrong")]
     pub fn into_typed<T: 'static>(self) -> Result<Vec<T>, Self> {
         match self.records {
             Records::Typed(records) if records.as_any().is::<Vec<T>>() => {

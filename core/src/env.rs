@@ -41,7 +41,7 @@ struct EnvShared {
 pub(crate) struct Session {
     pub(crate) memory: MemoryManager,
     pub(crate) spill: SpillManager,
-    pub(crate) mesh: Mesh,
+    pub(crate) mesh: Mutex<Mesh>,
 }
 
 impl Session {
@@ -54,7 +54,7 @@ impl Session {
         let mut run = RunConfig::new(config.threads, memory.clone());
         run.addresses = config.hosts.clone();
         run.process = config.process;
-        Ok(Self { memory, spill, mesh: Mesh::start(run)? })
+        Ok(Self { memory, spill, mesh: Mutex::new(Mesh::start(run)?) })
     }
 }
 
@@ -120,7 +120,7 @@ impl Env {
         let lowered = graph.lower(name, &session.spill);
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
-        let run = session.mesh.run(&lowered.plan)?;
+        let run = lock(&session.mesh).run(&lowered.plan)?;
         let after = session.spill.stats();
         let usage = session.memory.usage();
         let operators = run.nodes.iter().zip(&lowered.metrics).map(|(node, metrics)| OperatorStats {

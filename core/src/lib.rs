@@ -3,7 +3,7 @@
 mod batch;
 mod blocking;
 mod chain;
-mod codec_standin;
+mod codec;
 mod config;
 mod env;
 mod error;
@@ -12,6 +12,7 @@ mod graph;
 pub mod io;
 mod launch;
 mod operator;
+mod queue;
 mod report;
 pub mod runtime;
 mod stream;
@@ -26,8 +27,8 @@ pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorSta
 pub use launch::{Children, launch};
 pub use operator::{Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
-pub use stream::{Aggregator, Data, DataStream, Emitter, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream};
+pub use stream::{Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Partition};
 pub use table::{
-    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Table, parse_aggregates, parse_columns, parse_join_on, parse_projection,
-    parse_sort_keys,
+    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Table, parse_aggregates, parse_columns,
+    parse_join_on, parse_projection, parse_sort_keys,
 };

@@ -181,6 +181,52 @@ fn files_that_differ_are_named() {
     assert!(error.starts_with(&b.display().to_string()), "{error}");
 }
 
+/// A table of many columns, read where the memory is too small to decode them side by side.
+#[test]
+fn wide_row_groups_are_read_in_stripes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.parquet");
+    let rows = 6000u64;
+    let columns = (0..100u64).map(|column| -> (String, ArrayRef) {
+        let numbers = (0..rows).map(move |row| row.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(column << 40) as i64);
+        match column % 3 {
+            0 => (format!("s{column}"), Arc::new(numbers.map(|n| (n % 7 != 0).then(|| n.to_string())).collect::<StringArray>())),
+            _ => (format!("n{column}"), Arc::new(numbers.map(|n| n >> 8).collect::<Int64Array>())),
+        }
+    });
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap();
+    let out = std::fs::File::create(&path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(out, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let charge = MemoryManager::new(2 << 20).unwrap().reserve("test", 0).unwrap();
+    let input = TableInput::open(std::slice::from_ref(&path), &Format::Parquet).unwrap();
+    let predicates =
+        vec![ColumnPredicate::new(1, PredicateOp::Gt, Arc::new(Int64Array::from(vec![0]))), ColumnPredicate::is_not_null(3)];
+    for predicates in [vec![], predicates] {
+        let expected = match predicates.as_slice() {
+            [] => batch.clone(),
+            _ => {
+                let positive = arrow::compute::kernels::cmp::gt(batch.column(1), &Int64Array::new_scalar(0)).unwrap();
+                let present = arrow::compute::is_not_null(batch.column(3)).unwrap();
+                filter_record_batch(&batch, &arrow::compute::and(&positive, &present).unwrap()).unwrap()
+            }
+        };
+        let scan = input.plan(&ScanOptions { predicates, batch_rows: 100, ..ScanOptions::default() }).unwrap();
+        let mut batches = Vec::new();
+        for split in scan.splits() {
+            let mut reader = scan.open(&split, &charge).unwrap();
+            while let Some(batch) = reader.next().unwrap() {
+                assert!(batch.num_rows() <= 100);
+                assert!(charge.used() > 0 && charge.peak() * fluvial_memory::SEGMENT_SIZE <= 2 << 20);
+                batches.push(batch);
+            }
+        }
+        assert_eq!(concat_batches(scan.schema(), &batches).unwrap(), expected);
+        assert_eq!(charge.used(), 0);
+    }
+}
+
 /// The same question asked of every row by itself.
 fn naive(batch: &RecordBatch, predicates: &[ColumnPredicate]) -> RecordBatch {
     let keep: arrow_array::BooleanArray = (0..batch.num_rows())

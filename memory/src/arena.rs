@@ -20,9 +20,18 @@ impl Address {
     }
 }
 
+/// Segments in a huge page of 2 MiB.
+pub(crate) const HUGE: usize = (2 << 20) / SEGMENT_SIZE;
+
+/// The mapping. Its first segments may be backed by huge pages: rows are read in random order by sorts, joins and
+/// aggregations, and with pages of 4 KiB the address translation alone costs more than the read.
 #[derive(Debug)]
 pub(crate) struct Arena {
     base: *mut u8,
+    /// Bytes of the mapping before `base`, which is aligned to a huge page.
+    skip: usize,
+    /// Segments, from the first, that a huge page may back.
+    huge: usize,
     map: MmapMut,
 }
 
@@ -32,11 +41,21 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    pub(crate) fn map(segments: usize) -> Result<Self> {
-        let bytes = segments * SEGMENT_SIZE;
+    /// Maps `segments`, of which the first `huge` may be backed by huge pages.
+    pub(crate) fn map(segments: usize, huge: usize) -> Result<Self> {
+        let alignment = HUGE * SEGMENT_SIZE;
+        let bytes = segments * SEGMENT_SIZE + alignment;
         let mut map =
             MmapOptions::new().len(bytes).no_reserve_swap().map_anon().map_err(|source| Error::Map { bytes, source })?;
-        Ok(Self { base: map.as_mut_ptr(), map })
+        let skip = map.as_ptr().align_offset(alignment);
+        let base = map[skip..].as_mut_ptr();
+        let huge = if advise_huge(&map, skip, huge / HUGE * alignment) { huge / HUGE * HUGE } else { 0 };
+        Ok(Self { base, skip, huge, map })
+    }
+
+    /// Segments, from the first, that come into memory by the huge page.
+    pub(crate) fn huge(&self) -> usize {
+        self.huge
     }
 
     /// First byte of a segment.
@@ -63,10 +82,21 @@ impl Arena {
     /// Gives the pages of free segments back to the system.
     pub(crate) fn release(&self, first: usize, count: usize) {
         // SAFETY: the segments are free (the manager's lock is held), so nobody relies on their contents.
-        let done =
-            unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, first * SEGMENT_SIZE, count * SEGMENT_SIZE) };
+        let done = unsafe {
+            self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, self.skip + first * SEGMENT_SIZE, count * SEGMENT_SIZE)
+        };
         if let Err(error) = done {
             tracing::warn!(%error, "pages could not be given back");
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn advise_huge(map: &MmapMut, offset: usize, length: usize) -> bool {
+    length > 0 && map.advise_range(memmap2::Advice::HugePage, offset, length).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_huge(_map: &MmapMut, _offset: usize, _length: usize) -> bool {
+    false
 }

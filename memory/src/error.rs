@@ -68,6 +68,14 @@ pub enum Error {
         /// What was expected and what was found.
         what: String,
     },
+    /// A result does not fit its type.
+    #[error("{what} does not fit {type_name}")]
+    Overflow {
+        /// The function and its column, as in `sum(l_quantity)`.
+        what: String,
+        /// The type of the result.
+        type_name: String,
+    },
     /// A type or column cannot be used in this way, for example a nested column as a key.
     #[error("{0}")]
     Unsupported(String),

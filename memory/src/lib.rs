@@ -20,6 +20,7 @@ mod spill;
 
 pub use arena::Address;
 pub use codec::arrow::RowCodec;
+pub use codec::typed::{Codec, Schema, TypedRows};
 pub use error::{Error, Result};
 pub use fluvial_memory_derive::NormalizedKey;
 pub use keys::columns::{KeyColumn, KeyEncoder, Keys};

@@ -3,13 +3,13 @@
 //! **Address space is not memory.** The arena reserves several times the budget in *virtual* addresses, so a contiguous
 //! extent of any size that the budget covers can be found even when small extents are scattered. What counts against
 //! the budget is what can be resident: segments in use, heap bytes charged, and free segments whose pages were touched
-//! before. When their sum would pass the budget, touched free segments are given back to the system first.
+//! before, by the huge page where the system has them. When their sum would pass the budget, touched free segments are given back to the system first.
 //!
 //! Invariants, all under one lock: `charged = sum of what reservations hold <= budget`; `resident + heap <= budget`.
 //! Trade-off: one lock for all allocations. An operator takes a segment per 32 KiB of records, so the lock is taken
 //! thousands of times a second, not millions; reservations are grown in chunks.
 
-use crate::arena::Arena;
+use crate::arena::{Arena, HUGE};
 use crate::buddy::Buddy;
 use crate::reservation::{Reservation, ReservationShared};
 use crate::{Error, Result, SEGMENT_SIZE};
@@ -91,7 +91,7 @@ impl MemoryManager {
             consumers: Vec::new(),
             gone: Vec::new(),
         };
-        let arena = Arena::map(addresses)?;
+        let arena = Arena::map(addresses, segments)?;
         Ok(Self { shared: Arc::new(ManagerShared { arena, budget: segments, state: Mutex::new(state) }) })
     }
 
@@ -182,9 +182,8 @@ impl ManagerShared {
     pub(crate) fn take(&self, count: usize) -> Option<u32> {
         let mut state = self.lock();
         let first = state.buddy.alloc(count)?;
-        let fresh = count - state.touched.count(first, count);
         state.used.set(first, count, true);
-        state.touched.set(first, count, true);
+        let fresh = self.touch(&mut state.touched, first, count);
         state.resident += fresh;
         self.purge(&mut state);
         drop(state);
@@ -192,6 +191,26 @@ impl ManagerShared {
             self.arena.populate(first, count);
         }
         Some(first as u32)
+    }
+
+    /// Notes that segments will be written; gives how many more can be resident for it. The first touch of a huge page
+    /// brings all of it, after which parts of it come and go as small pages do.
+    fn touch(&self, touched: &mut Bits, first: usize, count: usize) -> usize {
+        let (mut fresh, end) = (0, first + count);
+        let mut at = first;
+        while at < end {
+            let group = at / HUGE * HUGE;
+            let next = (group + HUGE).min(end);
+            let (from, to) = if group + HUGE <= self.arena.huge() && touched.count(group, HUGE) == 0 {
+                (group, group + HUGE)
+            } else {
+                (at, next)
+            };
+            fresh += to - from - touched.count(from, to - from);
+            touched.set(from, to - from, true);
+            at = next;
+        }
+        fresh
     }
 
     pub(crate) fn give_back(&self, first: u32, count: usize) {

@@ -152,6 +152,13 @@ impl RowPages {
         }
     }
 
+    /// Where the row at an address lies. Whoever reads or writes there answers for the address being one of these pages,
+    /// and for no reference to the row being alive.
+    #[inline]
+    pub fn pointer(&self, address: Address) -> *mut u8 {
+        self.reservation.arena_base().wrapping_add(address.0 as usize)
+    }
+
     /// Asks the processor to fetch the start of a row. A hint: any address will do.
     #[inline]
     pub fn prefetch(&self, address: Address) {

@@ -136,6 +136,11 @@ impl RowBatch {
         self.close_row();
     }
 
+    /// Appends rows of these keys and no payload.
+    pub fn push_keys<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) {
+        keys.for_each(|key| self.push(key, &[]));
+    }
+
     /// Appends a whole row, as [`RowBatch::row`] gives it.
     #[inline]
     pub fn push_row(&mut self, row: &[u8]) {

@@ -39,8 +39,8 @@ impl Aggregation for Longest {
         unreachable!("states vary")
     }
 
-    fn merge_into(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> Result<bool> {
-        let better = (other.len(), other) > (state.len(), state);
+    fn merge_into(&self, state: &mut [u8], other: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+        let better = (other.len(), other) > (state.len(), &*state);
         if better {
             out.extend_from_slice(other);
         }

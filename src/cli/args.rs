@@ -16,7 +16,9 @@ pub enum Command {
     #[command(subcommand)]
     Gen(Generate),
     /// Sort tables that may be larger than memory
-    #[command(after_help = "Example:\n  fluvial sort lineitem.parquet --by \"l_shipdate, l_orderkey desc nulls first\" --out sorted.parquet")]
+    #[command(
+        after_help = "Example:\n  fluvial sort lineitem.parquet --by \"l_shipdate, l_orderkey desc nulls first\" --out sorted.parquet"
+    )]
     Sort(Sort),
     /// Join two tables
     #[command(after_help = "Example:\n  fluvial join lineitem.parquet orders.parquet --on \"l_orderkey = o_orderkey\" --count")]
@@ -191,7 +193,8 @@ impl Common {
         }
         if let Some(path) = &self.hosts {
             let text = std::fs::read_to_string(path).map_err(|e| Error::File { path: path.clone(), message: e.to_string() })?;
-            config.hosts = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect();
+            config.hosts =
+                text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect();
             config.process = self.process.unwrap_or(0);
         }
         config.check()?;

@@ -43,11 +43,8 @@ fn exit_code(error: &Error) -> u8 {
 fn generate(args: Tpch) -> Result<()> {
     let job = Job::new(&args.common)?;
     std::fs::create_dir_all(&args.out).map_err(|e| Error::File { path: args.out.clone(), message: e.to_string() })?;
-    let tables: Vec<&str> = if args.tables.is_empty() {
-        crate::tpch::TABLES.to_vec()
-    } else {
-        args.tables.iter().map(String::as_str).collect()
-    };
+    let tables: Vec<&str> =
+        if args.tables.is_empty() { crate::tpch::TABLES.to_vec() } else { args.tables.iter().map(String::as_str).collect() };
     for name in tables {
         let path = args.out.join(format!("{name}.parquet"));
         crate::tpch::table(&job.env, name, args.scale)?.write(&path)?;

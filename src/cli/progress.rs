@@ -23,7 +23,8 @@ pub fn show<T>(env: &Env, run: impl FnOnce() -> Result<T>) -> Result<T> {
                 let now = monitor.progress();
                 ticking.set_length(now.parts.max(1));
                 ticking.set_position(now.parts_read);
-                let spilled = if now.spilled_bytes > 0 { format!(", {} spilled", format_bytes(now.spilled_bytes)) } else { String::new() };
+                let spilled =
+                    if now.spilled_bytes > 0 { format!(", {} spilled", format_bytes(now.spilled_bytes)) } else { String::new() };
                 ticking.set_message(format!("{} records, {}{spilled}", now.rows_read, format_bytes(now.bytes_read)));
             }
         });

@@ -1,6 +1,8 @@
 //! TPC-H queries on tables, column by column.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Date32Array, Datum, Decimal128Array, RecordBatch, Scalar, StringViewArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Datum, Decimal128Array, RecordBatch, Scalar, StringViewArray,
+};
 use arrow::compute::kernels::{cmp, numeric};
 use arrow::compute::{DatePart, and, date_part, like, not};
 use arrow::datatypes::{DataType, Date32Type};
@@ -208,9 +210,10 @@ impl Tpch<'_> {
             .select("l_orderkey, l_suppkey")?;
         // An order has another supplier if its smallest and largest supplier differ, and no other late one if those do not.
         let suppliers_of = |table: &Table, order: &str| {
-            table.group_by("l_orderkey")?.aggregate("min(l_suppkey) as least, max(l_suppkey) as most")?.select(&format!(
-                "l_orderkey as {order}, least, most"
-            ))
+            table
+                .group_by("l_orderkey")?
+                .aggregate("min(l_suppkey) as least, max(l_suppkey) as most")?
+                .select(&format!("l_orderkey as {order}, least, most"))
         };
         let several = suppliers_of(&items, "several")?.filter(|b| Ok(cmp::neq(column(b, "least")?, column(b, "most")?)?));
         let alone = suppliers_of(&late, "alone")?.filter(|b| Ok(cmp::eq(column(b, "least")?, column(b, "most")?)?));

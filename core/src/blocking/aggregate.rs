@@ -9,6 +9,8 @@ pub(crate) struct AggregateOperator<A, F> {
     aggregate: HashAggregate<A>,
     finish: F,
     out: RowBatch,
+    /// What is given if there is no group at all.
+    if_empty: Option<Batch>,
     ended: bool,
 }
 
@@ -20,7 +22,13 @@ impl<A: Aggregation, F: FnMut(&RowBatch) -> Result<Batch>> AggregateOperator<A, 
         let waker = Some(context.waker.clone());
         let aggregate = HashAggregate::new(reservation, context.spill.clone(), key, aggregation, options, waker)?;
         let out = RowBatch::new(aggregate.shape());
-        Ok(Self { aggregate, finish, out, ended: false })
+        Ok(Self { aggregate, finish, out, if_empty: None, ended: false })
+    }
+
+    /// Gives this batch if there is no group at all.
+    pub(crate) fn or_if_empty(mut self, batch: Option<Batch>) -> Self {
+        self.if_empty = batch;
+        self
     }
 }
 
@@ -44,7 +52,13 @@ impl<A: Aggregation + 'static, F: FnMut(&RowBatch) -> Result<Batch> + 'static> O
         loop {
             let progress = self.aggregate.pull(&mut self.out, OUTPUT_ROWS)?;
             if !self.out.is_empty() {
+                self.if_empty = None;
                 out.send(0, (self.finish)(&self.out)?)?;
+            }
+            if progress == Progress::Done
+                && let Some(batch) = self.if_empty.take()
+            {
+                out.send(0, batch)?;
             }
             if progress != Progress::More || out.congested(0) {
                 return Ok(progress);

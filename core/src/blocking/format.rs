@@ -1,4 +1,4 @@
-use crate::codec_standin::Codec;
+use crate::codec::RecordCodec;
 use crate::exchange::row_shape;
 use crate::stream::{Data, KeySelector};
 use crate::table::table_batch;
@@ -61,13 +61,13 @@ impl RowFormat for TableRows {
 /// Rows of a key and a value of a Rust type.
 pub(crate) struct TypedRows<T, S> {
     selector: S,
-    codec: Codec<T>,
+    codec: RecordCodec<T>,
     key: Vec<u8>,
 }
 
 impl<T: Data, S: KeySelector<T>> TypedRows<T, S> {
     pub(crate) fn new(selector: S) -> Self {
-        Self { selector, codec: Codec::new(), key: Vec::new() }
+        Self { selector, codec: RecordCodec::new(), key: Vec::new() }
     }
 
     /// The value that a payload stands for.
@@ -82,7 +82,8 @@ impl<T: Data, S: KeySelector<T>> RowFormat for TypedRows<T, S> {
     }
 
     fn schema(&self) -> String {
-        format!("key {}, value {}", std::any::type_name::<S::Key>(), std::any::type_name::<T>())
+        let value = self.codec.schema().map(ToString::to_string);
+        format!("key {}, value {}", std::any::type_name::<S::Key>(), value.as_deref().unwrap_or("unknown"))
     }
 
     fn encode(&mut self, batch: Batch, out: &mut RowBatch) -> Result<()> {

@@ -7,12 +7,14 @@
 mod aggregate;
 mod combine;
 mod format;
+mod group;
 mod join;
 mod sort;
 
 pub(crate) use aggregate::AggregateOperator;
 pub(crate) use combine::CombineSink;
 pub(crate) use format::{RowFormat, TableRows, TypedRows};
+pub(crate) use group::{GroupedRows, Grouping};
 pub(crate) use join::JoinOperator;
 pub(crate) use sort::{SortOperator, SortPlan};
 

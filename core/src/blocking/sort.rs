@@ -37,7 +37,7 @@ pub(crate) struct SortOperator<F> {
 
 enum Stage {
     Sorting(Sorter),
-    Merging(Option<Merging>),
+    Merging(Option<Box<Merging>>),
 }
 
 enum Sorter {
@@ -228,7 +228,7 @@ impl<F: RowFormat> Operator for SortOperator<F> {
         loop {
             if matches!(self.stage, Stage::Merging(None)) {
                 match self.next_range() {
-                    Ok(merging) => self.stage = Stage::Merging(Some(merging)),
+                    Ok(merging) => self.stage = Stage::Merging(Some(Box::new(merging))),
                     Err(progress) => return Ok(progress),
                 }
             }

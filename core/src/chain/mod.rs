@@ -12,7 +12,7 @@ mod head;
 mod links;
 mod port;
 
-pub(crate) use head::{ChainOperator, Columns, Typed, Unpack};
+pub(crate) use head::{ChainOperator, Columns, Typed};
 pub(crate) use links::{Link, LinkFn, TryLink};
 pub(crate) use port::{TablePort, TypedPort};
 

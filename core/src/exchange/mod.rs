@@ -7,6 +7,6 @@ mod rows;
 mod table;
 mod typed;
 
-pub(crate) use rows::{RowsByHash, TargetRows};
+pub(crate) use rows::RowsByHash;
 pub(crate) use table::TableToRows;
 pub(crate) use typed::{TypedByHash, TypedToRows, row_shape};

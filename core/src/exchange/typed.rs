@@ -1,5 +1,5 @@
 use super::rows::{Emit, TargetRows};
-use crate::codec_standin::Codec;
+use crate::codec::RecordCodec;
 use crate::runtime::Partitioner;
 use crate::stream::{Data, KeySelector};
 use crate::{Batch, Error, Result};
@@ -9,21 +9,21 @@ use std::marker::PhantomData;
 /// Serializes typed records into rows of their key and themselves, split by the hash of the key.
 pub(crate) struct TypedToRows<T, S> {
     selector: S,
-    codec: Codec<T>,
+    codec: RecordCodec<T>,
     targets: TargetRows,
     key: Vec<u8>,
 }
 
 impl<T: Data, S: KeySelector<T>> TypedToRows<T, S> {
     pub(crate) fn new(selector: S) -> Self {
-        let codec = Codec::new();
+        let codec = RecordCodec::new();
         let targets = TargetRows::new(row_shape::<T, S>(&codec));
         Self { selector, codec, targets, key: Vec::new() }
     }
 }
 
 /// Rows of a selector's key and the record.
-pub(crate) fn row_shape<T: Data, S: KeySelector<T>>(codec: &Codec<T>) -> RowShape {
+pub(crate) fn row_shape<T: Data, S: KeySelector<T>>(codec: &RecordCodec<T>) -> RowShape {
     match S::WIDTH {
         Some(width) => RowShape { key: KeyWidth::Fixed(width), row: codec.width().map(|w| w + width) },
         None => RowShape::VARIABLE,

@@ -12,6 +12,9 @@ pub(crate) struct Lowered {
     pub(crate) metrics: Vec<Arc<NodeMetrics>>,
 }
 
+/// The gates that a node waits for.
+type Waits = Vec<Arc<Gate>>;
+
 /// A maximal run of nodes that become one operator.
 struct Chain {
     nodes: Vec<NodeId>,
@@ -57,7 +60,7 @@ impl Graph {
     }
 
     /// For each node the gates that it waits for, and the one that it opens.
-    fn hang_gates(&self) -> (Vec<Vec<Arc<Gate>>>, Vec<Option<Arc<Gate>>>) {
+    fn hang_gates(&self) -> (Vec<Waits>, Vec<Option<Arc<Gate>>>) {
         let mut opens: Vec<Option<Arc<Gate>>> = vec![None; self.nodes.len()];
         let waits = gates(self)
             .into_iter()

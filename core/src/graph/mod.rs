@@ -11,7 +11,6 @@ mod lower;
 mod task;
 
 pub use explain::{GraphDescription, InputDescription, NodeDescription};
-pub(crate) use lower::Lowered;
 pub use task::OperatorStats;
 pub(crate) use task::{NodeMetrics, TaskContext};
 
@@ -47,14 +46,14 @@ pub(crate) struct Node {
     pub(crate) outputs: usize,
     /// Whether its output ends.
     pub(crate) bounded: bool,
-    /// Estimated rows and bytes of the output, where something is known; decides build sides.
+    /// Estimated size of the output, where something is known; decides build sides.
     pub(crate) estimate: Option<Estimate>,
 }
 
 /// How much a node is expected to give.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Estimate {
-    pub(crate) rows: f64,
+    /// Bytes of its records in memory.
     pub(crate) bytes: f64,
 }
 

@@ -26,7 +26,7 @@ pub use output::{Compression, TableWriter, WriteOptions, Written, create};
 pub use parquet::{EncodedRowGroup, ParquetFile, RowGroupEncoder};
 pub use paths::resolve;
 pub use predicate::{ColumnPredicate, PredicateOp};
-pub use text::{LineReader, Lines, RecordInput, RecordReader, lines};
+pub use text::{LineReader, Lines, RecordInput, RecordReader, TextEncoder, TextFile, lines};
 
 use crate::Error;
 use std::fmt::Display;

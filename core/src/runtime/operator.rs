@@ -51,6 +51,8 @@ pub(super) struct OperatorHarness {
     supersteps: Option<Supersteps>,
     ticker: Ticker,
     finished: bool,
+    /// Whether the operator has been told that the whole job has finished.
+    over: bool,
 }
 
 struct Stashed {
@@ -134,6 +136,7 @@ impl OperatorHarness {
             supersteps,
             ticker: Ticker::default(),
             finished: false,
+            over: false,
         }
     }
 
@@ -151,7 +154,7 @@ impl OperatorHarness {
             return false;
         }
         self.instance.end(start);
-        !self.finished || !self.instance.committed()
+        !self.over
     }
 
     fn run(&mut self, start: Instant, frontiers: &[MutableAntichain<Time>]) -> Result<()> {
@@ -184,11 +187,16 @@ impl OperatorHarness {
 
     /// Tells the operator which checkpoints are complete, and that the job is.
     fn tell_fates(&mut self) -> Result<()> {
-        let Some(operator) = self.operator.as_deref_mut() else { return Ok(()) };
-        while let Some((epoch, complete)) = self.instance.next_fate() {
-            flatten(guard(|| if complete { operator.checkpoint_complete(epoch) } else { operator.checkpoint_aborted(epoch) }))?;
+        // Where this changes later, the harness is called again.
+        let committed = self.instance.committed();
+        if let Some(operator) = self.operator.as_deref_mut() {
+            while let Some((epoch, complete)) = self.instance.next_fate() {
+                let tell = || if complete { operator.checkpoint_complete(epoch) } else { operator.checkpoint_aborted(epoch) };
+                flatten(guard(tell))?;
+            }
         }
-        if self.finished && self.instance.committed() {
+        if self.finished && committed {
+            self.over = true;
             let epoch = self.instance.epoch;
             let operator = self.operator.take();
             flatten(guard(|| operator.map_or(Ok(()), |mut o| o.checkpoint_complete(epoch))))?;

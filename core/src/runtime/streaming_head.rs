@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 use timely::progress::frontier::MutableAntichain;
 
-/// Name of the section of a snapshot that holds a batch on its way around the loop.
-const IN_LOOP: &str = "in-loop";
+/// Name of the section of a snapshot that holds a batch on its way around the loop; the worker follows.
+const IN_LOOP: &str = "in-loop ";
 /// Batches an activation.
 const FUEL: usize = 256;
 
@@ -61,9 +61,11 @@ impl StreamingHead {
         }
     }
 
-    /// Takes back what was on its way around the loop.
+    /// Takes back what was on its way around the loop. Every instance sees the sections of all former ones.
     pub(super) fn restore(&mut self, state: Restored) -> Result<()> {
-        for section in state.sections.iter().filter(|s| s.name == IN_LOOP) {
+        let workers = self.instance.job.topology.workers();
+        let worker = |s: &StateSection| s.name.strip_prefix(IN_LOOP).and_then(|w| w.parse::<usize>().ok());
+        for section in state.sections.iter().filter(|s| worker(s).is_some_and(|w| w % workers == self.instance.worker)) {
             self.queue.push_back(wire::decode(&section.bytes, self.inlets[1].codec.as_deref())?);
         }
         Ok(())
@@ -108,8 +110,9 @@ impl StreamingHead {
             while let Some(Arrived { batch, capability, .. }) = self.inlets[input].next()? {
                 let codec = self.inlets[input].codec.as_deref();
                 if self.instance.checkpointed() {
+                    let worker = self.instance.worker;
                     let open = self.open.range_mut(capability.time().epoch..);
-                    open.map(|(_, snapshot)| snapshot).try_for_each(|snapshot| log(snapshot, &batch, codec))?;
+                    open.map(|(_, snapshot)| snapshot).try_for_each(|snapshot| log(snapshot, worker, &batch, codec))?;
                 }
                 self.instance.records_in += batch.len() as u64;
                 self.instance.batches_in += 1;
@@ -167,11 +170,14 @@ impl StreamingHead {
             self.instance.advance(0, watermark)?;
         }
         let epoch = times.iter().map(|t| t.epoch).chain(self.stash.keys().copied()).min();
+        // Once its forward input has ended the head is the source of what is left: heads of different workers, which may
+        // have seen different barriers, come together again.
+        let epoch = epoch.or_else(|| self.ready.is_empty().then(|| self.instance.job.requested()));
         while epoch.is_some_and(|epoch| epoch > self.instance.epoch) && self.ready.is_empty() {
             let mut snapshot = Snapshot::default();
             let kept = if self.instance.checkpointed() { self.queue.len() } else { 0 };
             for batch in self.queue.iter().take(kept) {
-                log(&mut snapshot, batch, self.inlets[1].codec.as_deref())?;
+                log(&mut snapshot, self.instance.worker, batch, self.inlets[1].codec.as_deref())?;
             }
             self.open.insert(self.instance.epoch, snapshot);
             self.instance.outlets.flush()?;
@@ -235,8 +241,8 @@ impl StreamingHead {
     }
 }
 
-fn log(snapshot: &mut Snapshot, batch: &Batch, codec: Option<&dyn super::plan::BatchCodec>) -> Result<()> {
+fn log(snapshot: &mut Snapshot, worker: usize, batch: &Batch, codec: Option<&dyn super::plan::BatchCodec>) -> Result<()> {
     let bytes = wire::encode(batch, codec)?;
-    snapshot.sections.push(StateSection { name: IN_LOOP.to_owned(), key_group: None, schema: String::new(), bytes });
+    snapshot.sections.push(StateSection { name: format!("{IN_LOOP}{worker}"), key_group: None, schema: String::new(), bytes });
     Ok(())
 }

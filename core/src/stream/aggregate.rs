@@ -4,7 +4,7 @@
 use super::{Data, DataStream, KeySelector, KeyedStream};
 use crate::blocking::{AggregateOperator, CombineSink};
 use crate::chain::AnyCollector;
-use crate::codec_standin::Codec;
+use crate::codec::RecordCodec;
 use crate::exchange::RowsByHash;
 use crate::graph::{Body, Distribution};
 use crate::{Batch, Error, Result};
@@ -100,7 +100,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// The records of each key reduced to one by a function that takes two and gives one. It must not matter in which order
     /// they are taken.
     pub fn reduce(&self, f: impl Fn(T, T) -> T + Clone + Send + Sync + 'static) -> DataStream<T> {
-        self.accumulate("reduce", Reduced { f, codec: Arc::new(Codec::new()) }).map(|(_, record)| record)
+        self.accumulate("reduce", Reduced { f, codec: Arc::new(RecordCodec::new()) }).map(|(_, record)| record)
     }
 
     /// One record a key: the one with the smallest of `by`.
@@ -139,8 +139,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         };
         let mut node = partial.after(kind, String::new(), Body::Operator(Arc::new(make)));
         let key = short_type_name::<S::Key>();
-        node.inputs[0].distribution =
-            Distribution::Hash { key, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
+        node.inputs[0].distribution = Distribution::Hash { key, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
         node.estimate = None;
         DataStream::new(env, env.add(node))
     }
@@ -154,7 +153,9 @@ fn finished<T: Data, S: KeySelector<T>, A: Accumulate<T>>(accumulate: &A, rows: 
 /// `alloc::string::String` as `String`.
 pub(crate) fn short_type_name<T>() -> String {
     let name = std::any::type_name::<T>();
-    name.split_inclusive(|c: char| !c.is_alphanumeric() && c != ':' && c != '_').map(|p| p.rsplit("::").next().unwrap_or(p)).collect()
+    name.split_inclusive(|c: char| !c.is_alphanumeric() && c != ':' && c != '_')
+        .map(|p| p.rsplit("::").next().unwrap_or(p))
+        .collect()
 }
 
 /// Counts records in a `u64`.
@@ -204,13 +205,13 @@ fn add_u64(state: &mut [u8], n: u64) {
 /// A user's aggregator; the state is the encoded accumulator.
 struct Aggregated<T, A: Aggregator<T>> {
     aggregator: A,
-    codec: Arc<Codec<A::Accumulator>>,
+    codec: Arc<RecordCodec<A::Accumulator>>,
     record: PhantomData<fn(T)>,
 }
 
 impl<T, A: Aggregator<T>> Aggregated<T, A> {
     fn new(aggregator: A) -> Self {
-        Self { aggregator, codec: Arc::new(Codec::new()), record: PhantomData }
+        Self { aggregator, codec: Arc::new(RecordCodec::new()), record: PhantomData }
     }
 
     fn merged(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<()> {
@@ -243,7 +244,7 @@ impl<T: 'static, A: Aggregator<T>> Aggregation for Aggregated<T, A> {
         state.copy_from_slice(&bytes);
         Ok(())
     }
-    fn merge_into(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
+    fn merge_into(&self, state: &mut [u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
         self.merged(state, other, out)?;
         Ok(true)
     }
@@ -275,7 +276,7 @@ impl<T: 'static, A: Aggregator<T>> Accumulate<T> for Aggregated<T, A> {
 /// A user's reduction; the state is the encoded record. No records have no state, so it is never of fixed width.
 struct Reduced<T, F> {
     f: F,
-    codec: Arc<Codec<T>>,
+    codec: Arc<RecordCodec<T>>,
 }
 
 impl<T, F: Clone> Clone for Reduced<T, F> {
@@ -291,7 +292,7 @@ impl<T: Data, F: Fn(T, T) -> T> Aggregation for Reduced<T, F> {
     fn merge(&self, _state: &mut [u8], _other: &[u8]) -> fluvial_memory::Result<()> {
         Err(fluvial_memory::Error::Unsupported("a reduction has no state of fixed width".into()))
     }
-    fn merge_into(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
+    fn merge_into(&self, state: &mut [u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
         let reduced = (self.f)(self.codec.decode(state)?, self.codec.decode(other)?);
         self.codec.encode(&reduced, out)?;
         Ok(true)

@@ -80,8 +80,8 @@ impl<L: Data, LS: KeySelector<L>, R: Data, RS: KeySelector<R, Key = LS::Key>> Ke
         let config = self.left.stream.env.config();
         let (build, broadcast) = self.strategy.choose(kind, [l, r], config);
         let shapes = (
-            crate::exchange::row_shape::<L, LS>(&crate::codec_standin::Codec::new()),
-            crate::exchange::row_shape::<R, RS>(&crate::codec_standin::Codec::new()),
+            crate::exchange::row_shape::<L, LS>(&crate::codec::RecordCodec::new()),
+            crate::exchange::row_shape::<R, RS>(&crate::codec::RecordCodec::new()),
         );
         let mut options = JoinOptions::new(kind, shapes.0, shapes.1);
         options.build = build;

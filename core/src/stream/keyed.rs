@@ -20,6 +20,12 @@ pub struct KeyFn<F, K> {
     key: PhantomData<fn() -> K>,
 }
 
+impl<F, K> KeyFn<F, K> {
+    pub(crate) fn new(select: F) -> Self {
+        Self { select, key: PhantomData }
+    }
+}
+
 /// A function that borrows the key from the record.
 pub struct KeyRef<F, Q: ?Sized> {
     select: F,

@@ -6,24 +6,28 @@
 
 mod aggregate;
 mod collect;
+mod files;
+mod group;
 mod join;
 mod keyed;
+mod sort;
 mod source;
 mod steps;
 
 pub(crate) use aggregate::Accumulate;
 pub use aggregate::Aggregator;
 pub(crate) use collect::collect_batches;
+pub use group::{Group, Partition};
 pub use join::KeyedJoin;
 pub use keyed::{KeyFn, KeyRef, KeySelector, KeyedStream};
 pub use steps::Emitter;
 pub(crate) use steps::Union;
 
 use crate::chain::{AnyCollector, ChainOperator, Typed, TypedPort};
-use crate::codec_standin::Codec;
+use crate::codec::RecordCodec;
 use crate::graph::{
     Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, LinkFactory, Node, NodeId, OperatorFactory, PortFactory,
-    SinkFactory, TaskContext,
+    SinkFactory,
 };
 use crate::runtime::BatchCodec;
 use crate::{Batch, Env, Error, Records, Result};
@@ -157,11 +161,11 @@ pub(crate) fn typed_port<T: Data>() -> PortFactory {
 
 /// Turns batches of `T`, or of serialized rows, to bytes and back.
 pub(crate) fn typed_batch_codec<T: Data>() -> Arc<dyn BatchCodec> {
-    Arc::new(TypedBatchCodec { codec: Codec::<Vec<T>>::new() })
+    Arc::new(TypedBatchCodec { codec: RecordCodec::<Vec<T>>::new() })
 }
 
 struct TypedBatchCodec<T> {
-    codec: Codec<Vec<T>>,
+    codec: RecordCodec<Vec<T>>,
 }
 
 impl<T: Data> BatchCodec for TypedBatchCodec<T> {

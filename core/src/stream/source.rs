@@ -66,7 +66,7 @@ impl Env {
             body: Body::Source { make: Arc::new(make), port: typed_port::<T>() },
             outputs: 1,
             bounded: true,
-            estimate: Some(Estimate { rows: count as f64, bytes: count as f64 * record_bytes as f64 }),
+            estimate: Some(Estimate { bytes: count as f64 * record_bytes as f64 }),
         };
         DataStream::new(self, self.add(node))
     }

@@ -10,7 +10,11 @@ pub struct Emitter<'a, 'b, U> {
     context: &'a mut Context<'b>,
 }
 
-impl<U> Emitter<'_, '_, U> {
+impl<'a, 'b, U> Emitter<'a, 'b, U> {
+    pub(crate) fn new(next: &'a mut BoxCollector<U>, context: &'a mut Context<'b>) -> Self {
+        Self { next, context }
+    }
+
     /// Emits a record.
     #[inline]
     pub fn push(&mut self, record: U) {

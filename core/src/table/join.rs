@@ -1,7 +1,7 @@
 use super::{Table, parse_join_on, parse_projection, schema_of};
 use crate::blocking::{JoinOperator, TableRows};
 use crate::exchange::TableToRows;
-use crate::graph::{Body, Distribution, Estimate, Node, OperatorFactory};
+use crate::graph::{Body, Distribution, Node, OperatorFactory};
 use crate::stream::DataStream;
 use crate::{Batch, Config, Error, Operator, Result};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -67,6 +67,8 @@ pub struct Join {
     kind: JoinType,
     strategy: JoinStrategy,
     suffix: Option<String>,
+    /// Whether a null matches a null; never said by a user.
+    nulls_match: bool,
 }
 
 impl Table {
@@ -80,15 +82,26 @@ impl Table {
             let (left, right) = (self.schema.field(self.column(l)?), right.schema.field(right.column(r)?));
             let nested = [left, right].into_iter().find(|f| f.data_type().is_nested());
             if let Some(field) = nested {
-                return Err(Error::Plan(format!("column `{}` is nested ({}) and cannot be a key", field.name(), field.data_type())));
+                return Err(Error::Plan(format!(
+                    "column `{}` is nested ({}) and cannot be a key",
+                    field.name(),
+                    field.data_type()
+                )));
             }
             if class(left.data_type()) != class(right.data_type()) {
                 let (a, b) = (left.data_type(), right.data_type());
-                return Err(Error::Plan(format!("join: `{l}` is {a} and `{r}` is {b}; they do not compare, cast one of them first")));
+                return Err(Error::Plan(format!(
+                    "join: `{l}` is {a} and `{r}` is {b}; they do not compare, cast one of them first"
+                )));
             }
         }
+        Ok(Join { nulls_match: false, ..self.join_nulls(right, on) })
+    }
+
+    /// A join in which nulls equal nulls.
+    pub(super) fn join_nulls(&self, right: &Table, on: Vec<(String, String)>) -> Join {
         let (left, right) = (self.clone(), right.clone());
-        Ok(Join { left, right, on, kind: JoinType::Inner, strategy: JoinStrategy::Auto, suffix: None })
+        Join { left, right, on, kind: JoinType::Inner, strategy: JoinStrategy::Auto, suffix: None, nulls_match: true }
     }
 }
 
@@ -158,6 +171,16 @@ impl Join {
         });
         let chosen = chosen.collect::<Result<Vec<_>>>()?;
         self.table_of(chosen)
+    }
+
+    /// The left table's columns, and those of the right one that are not part of the key.
+    pub(super) fn with(self, right: &Table) -> Result<Table> {
+        let left = (0..self.left.schema.fields().len()).map(|c| (Side::Left, c));
+        let keys: Vec<&str> = self.on.iter().map(|(_, r)| r.as_str()).collect();
+        let more = (0..right.schema.fields().len()).filter(|&c| !keys.contains(&right.schema.field(c).name().as_str()));
+        let columns = left.chain(more.map(|c| (Side::Right, c)));
+        let named = columns.map(|(side, c)| (side, c, self.table(side).schema.field(c).name().clone())).collect();
+        self.table_of(named)
     }
 
     /// Like [`Join::select`] with the names one by one, each once; with none, the key's columns.
@@ -236,7 +259,8 @@ impl Join {
         let keys = |side: Side| self.on.iter().map(move |(l, r)| if side == Side::Left { l.as_str() } else { r.as_str() });
         let needed = |side: Side| -> Result<Vec<String>> {
             let mut names: Vec<String> = Vec::new();
-            let wanted = columns.iter().filter(|(s, _)| *s == side).map(|(_, c)| self.table(side).schema.field(*c).name().as_str());
+            let wanted =
+                columns.iter().filter(|(s, _)| *s == side).map(|(_, c)| self.table(side).schema.field(*c).name().as_str());
             for name in keys(side).chain(wanted) {
                 if !names.iter().any(|n| n == name) {
                     names.push(name.to_owned());
@@ -262,7 +286,7 @@ impl Join {
             keys(side).map(|k| table.column(k).map(|c| (c, table.schema.field(c).clone()))).collect()
         };
         let fields = [key_fields(Side::Left)?, key_fields(Side::Right)?];
-        let plan = [Side::Left, Side::Right].map(|side| SidePlan::new(&tables[side as usize], &fields, side));
+        let plan = [Side::Left, Side::Right].map(|side| SidePlan::new(&tables[side as usize], &fields, side, self.nulls_match));
         let [left, right] = plan;
         let plans = [left?, right?];
         let estimates = [tables[0].known().1, tables[1].known().1];
@@ -301,7 +325,7 @@ impl Join {
             body: Body::Operator(make),
             outputs: 1,
             bounded,
-            estimate: estimates[build.other() as usize].map(|probe| Estimate { ..probe }),
+            estimate: estimates[build.other() as usize],
         })
     }
 }
@@ -341,7 +365,7 @@ struct SidePlan {
 
 impl SidePlan {
     /// Keys of both sides are encoded alike: nullable if either side's column is.
-    fn new(table: &Table, fields: &[Vec<(usize, Field)>; 2], side: Side) -> Result<Self> {
+    fn new(table: &Table, fields: &[Vec<(usize, Field)>; 2], side: Side, nulls_match: bool) -> Result<Self> {
         let own = &fields[side as usize];
         let both = fields[0].iter().zip(&fields[1]).zip(own);
         let columns: Vec<KeyColumn> = both
@@ -355,7 +379,7 @@ impl SidePlan {
         let places: Vec<usize> = own.iter().map(|(c, _)| *c).collect();
         let codec = RowCodec::new(table.schema.clone(), Some((key.clone(), places.clone())))?;
         let names = own.iter().map(|(_, f)| f.name().as_str()).collect::<Vec<_>>().join(", ");
-        Ok(Self { codec, key, columns: places, names, nullable: own.iter().any(|(_, f)| f.is_nullable()) })
+        Ok(Self { codec, key, columns: places, names, nullable: !nulls_match && own.iter().any(|(_, f)| f.is_nullable()) })
     }
 
     fn rows(&self) -> TableRows {

@@ -15,8 +15,6 @@ mod write_text;
 
 pub use group::Grouped;
 pub use join::{Join, JoinStrategy, JoinType};
-pub use source::Batches;
-pub(crate) use source::{Parts, source_node};
 pub use spec::{
     AggregateSpec, Function, Projection, SortKey, parse_aggregates, parse_columns, parse_join_on, parse_projection,
     parse_sort_keys,

@@ -47,7 +47,7 @@ impl Read {
         let bytes: u64 = splits.iter().map(|s| s.bytes).sum();
         let rows = self.input.rows().map_or(bytes as f64 / 64.0, |r| r as f64 * bytes as f64 / self.input.bytes().max(1) as f64);
         // Of a Parquet file only the wanted columns are read; a rough share of the whole.
-        let estimate = Estimate { rows, bytes: rows * row_bytes(&schema) };
+        let estimate = Estimate { bytes: rows * row_bytes(&schema) };
         let files = self.input.files();
         let first = files.first().map(|f| f.display().to_string()).unwrap_or_default();
         let mut detail = if files.len() == 1 { first } else { format!("{first} and {} more", files.len() - 1) };

@@ -1,12 +1,13 @@
 use super::{Table, table_port};
 use crate::chain::{AnyCollector, BoxCollector, Context};
 use crate::graph::{Body, Estimate, Node, NodeMetrics, TaskContext};
+use crate::queue::PartQueue;
 use crate::{Env, Output, Position, Progress, Result, Source};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use fluvial_memory::Reservation;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Record batches of one part of a bounded table.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
@@ -76,7 +77,7 @@ pub(crate) fn source_node(
         let parts = parts.clone();
         let memory = context.memory.reserve(&context.name, parts.minimum_memory())?;
         // Parts are shared by the workers of a process; between processes the division is fixed.
-        let queue = context.shared(|| PartQueue { next: AtomicUsize::new(context.process), step: context.processes });
+        let queue = context.shared(|| PartQueue::new(context.process, context.processes));
         let metrics = context.metrics.clone();
         metrics.parts.store(parts.count().div_ceil(context.processes) as u64, Relaxed);
         Ok(Box::new(PartsSource {
@@ -103,12 +104,6 @@ pub(crate) fn source_node(
     }
 }
 
-/// Hands out the parts of a process one by one, so that no worker idles.
-struct PartQueue {
-    next: AtomicUsize,
-    step: usize,
-}
-
 struct PartsSource {
     parts: Arc<dyn Parts>,
     queue: Arc<PartQueue>,
@@ -130,10 +125,7 @@ impl PartsSource {
     /// The next batch and its place in the table's order.
     fn next_batch(&mut self) -> Result<Option<(Option<RecordBatch>, Position)>> {
         if self.current.is_none() {
-            let part = self.queue.next.fetch_add(self.queue.step, Relaxed);
-            if part >= self.parts.count() {
-                return Ok(None);
-            }
+            let Some(part) = self.queue.take(self.parts.count()) else { return Ok(None) };
             let mut batches = self.parts.open(part, &self.memory)?;
             let ahead = batches.next().transpose()?;
             self.current = Some(Current { batches, ahead, position: Position { range: part as u64, sequence: 0, last: false } });

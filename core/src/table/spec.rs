@@ -62,7 +62,10 @@ pub struct AggregateSpec {
 pub fn parse_sort_keys(text: &str) -> Result<Vec<SortKey>> {
     list(text, "a column name, then `asc` or `desc`, then `nulls first` or `nulls last`", |tokens| {
         let column = name(tokens)?;
-        let descending = if word(tokens, "desc") { true } else { word(tokens, "asc") && false };
+        let descending = word(tokens, "desc");
+        if !descending {
+            word(tokens, "asc");
+        }
         let nulls_first = word(tokens, "nulls") && {
             let first = word(tokens, "first");
             if !first && !word(tokens, "last") {

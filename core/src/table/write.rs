@@ -1,9 +1,10 @@
+use super::write_text::WriteText;
 use super::{Table, table_batch};
 use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
 use crate::io::{Format, ParquetFile, RowGroupEncoder, WriteOptions, Written};
 use crate::{Batch, Error, Operator, Output, Position, Progress, Result};
 use arrow_schema::SchemaRef;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 impl Table {
@@ -31,11 +32,14 @@ impl Table {
                 Arc::new(move |context| Ok(Box::new(WriteParquet::open(&path, &schema, &options, context)?)))
             }
             other => {
-                let (schema, path) = (self.schema.clone(), path.clone());
-                Arc::new(move |context| Ok(Box::new(super::write_text::WriteText::open(&path, &other, &schema, context)?)))
+                let (schema, options, path) = (self.schema.clone(), options.clone(), path.clone());
+                Arc::new(move |context| Ok(Box::new(WriteText::open(&path, &other, &schema, &options, context)?)))
             }
         };
-        let mut node = self.after("write", path.display().to_string(), Body::Operator(make));
+        // The file is the first process's; the others' instances receive nothing.
+        let in_first: OperatorFactory =
+            Arc::new(move |context| if context.process == 0 { make(context) } else { Ok(Box::new(Idle)) });
+        let mut node = self.after("write", path.display().to_string(), Body::Operator(in_first));
         node.outputs = 0;
         node.inputs[0].distribution = self.to_one_place();
         self.env.add_sink(node);
@@ -46,6 +50,15 @@ impl Table {
     fn to_one_place(&self) -> Distribution {
         let config = self.env.config();
         if config.hosts.len() > 1 { Distribution::FirstProcess { workers: config.threads } } else { Distribution::Forward }
+    }
+}
+
+/// The instance of a sink in a process that does not write.
+struct Idle;
+
+impl Operator for Idle {
+    fn process(&mut self, _input: usize, batch: Batch, _out: &mut dyn Output) -> Result<Progress> {
+        Err(Error::Plan(format!("{} records came to a process that does not write", batch.len())))
     }
 }
 
@@ -74,7 +87,6 @@ struct WriteParquet {
     /// Where the row group in the making stands.
     position: Option<Position>,
     countdown: Arc<Countdown>,
-    writes: bool,
 }
 
 impl WriteParquet {
@@ -88,7 +100,7 @@ impl WriteParquet {
         };
         let encoder = file.encoder(&context.memory.reserve(&context.name, 0)?);
         let countdown = context.shared(|| Countdown::new(context.local_workers));
-        Ok(Self { file, encoder, position: None, countdown, writes: context.process == 0 })
+        Ok(Self { file, encoder, position: None, countdown })
     }
 
     fn close(&mut self) -> Result<()> {
@@ -115,10 +127,18 @@ impl Operator for WriteParquet {
 
     fn finish(&mut self, _out: &mut dyn Output) -> Result<Progress> {
         self.close()?;
-        if self.countdown.arrive() && self.writes {
+        Ok(Progress::Done)
+    }
+
+    fn commits(&self) -> bool {
+        true
+    }
+
+    fn checkpoint_complete(&mut self, _epoch: u64) -> Result<()> {
+        if self.countdown.arrive() {
             let Written { rows, bytes, path } = self.file.finish()?;
             tracing::info!(rows, bytes, path = %path.display(), "written");
         }
-        Ok(Progress::Done)
+        Ok(())
     }
 }

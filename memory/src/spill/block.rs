@@ -1,7 +1,7 @@
 //! The bytes of one block: a head of 32 bytes and a payload.
 
 use super::Compression;
-use super::file::SpillFile;
+use super::file::{ALIGNMENT, AlignedBuffer, SpillFile};
 use super::run::Block;
 use crate::Result;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
@@ -12,57 +12,90 @@ pub(super) const HEAD: usize = 32;
 /// Payloads above this are stored as they are: scratch memory stays bounded.
 const COMPRESS_AT_MOST: usize = 1 << 20;
 
-/// Appends the block in `buffer` (head space, then `bytes` of payload) to `file`; gives offset and stored length.
+/// Appends the block in `buffer` (head space, then `bytes` of payload, in whole pages) to `file`; gives offset and stored
+/// length.
 pub(super) fn write(
     file: &SpillFile,
     buffer: &mut [u8],
     bytes: usize,
     rows: u32,
     compression: Compression,
-    scratch: &mut Vec<u8>,
+    scratch: &mut AlignedBuffer,
 ) -> Result<(u64, u32)> {
-    let block = &mut buffer[..HEAD + bytes];
     if compression == Compression::Lz4 && bytes <= COMPRESS_AT_MOST {
-        let room = HEAD + lz4_flex::block::get_maximum_output_size(bytes);
-        if scratch.len() < room {
-            scratch.resize(room, 0);
-        }
+        let scratch = scratch.room(HEAD + lz4_flex::block::get_maximum_output_size(bytes));
         // Fails only for lack of room, and there is enough; were it to fail, the block would be stored as it is.
-        if let Ok(stored) = lz4_flex::block::compress_into(&block[HEAD..], &mut scratch[HEAD..])
+        if let Ok(stored) = lz4_flex::block::compress_into(&buffer[HEAD..HEAD + bytes], &mut scratch[HEAD..])
             && stored < bytes - bytes / 8
         {
             seal(&mut scratch[..HEAD + stored], bytes, rows, 1);
-            return Ok((file.append(&scratch[..HEAD + stored])?, stored as u32));
+            return Ok((append(file, scratch, HEAD + stored)?, stored as u32));
         }
     }
-    seal(block, bytes, rows, 0);
-    Ok((file.append(block)?, bytes as u32))
+    seal(&mut buffer[..HEAD + bytes], bytes, rows, 0);
+    Ok((append(file, buffer, HEAD + bytes)?, bytes as u32))
 }
 
-/// Writes one long row, given in two parts, straight from where it lies, as a block of its own; gives its offset.
+/// Appends the first `length` bytes, and zeros up to the next page.
+fn append(file: &SpillFile, buffer: &mut [u8], length: usize) -> Result<u64> {
+    let whole = length.next_multiple_of(ALIGNMENT);
+    buffer[length..whole].fill(0);
+    let offset = file.claim(length);
+    file.write(&buffer[..whole], offset)?;
+    Ok(offset)
+}
+
+/// Writes a file's header; it takes whole pages as blocks do.
+pub(super) fn write_header(file: &SpillFile, header: &[u8]) -> Result<()> {
+    let mut pages = AlignedBuffer::default();
+    let room = pages.room(header.len());
+    room[..header.len()].copy_from_slice(header);
+    append(file, room, header.len()).map(drop)
+}
+
+/// Writes one long row, given in two parts, from where it lies, as a block of its own; gives its offset.
 pub(super) fn write_row(file: &SpillFile, prefix: &[u8], front: &[u8], back: &[u8]) -> Result<u64> {
+    const PIECE: usize = 256 * 1024;
     let bytes = prefix.len() + front.len() + back.len();
     let mut head = [0; HEAD];
     fields(&mut head, bytes, bytes, 1, 0);
     let mut sum = Xxh3::with_seed(crate::hash::hash_bytes(&head[..16]));
     [prefix, front, back].into_iter().for_each(|part| sum.update(part));
     head[16..24].copy_from_slice(&sum.digest().to_le_bytes());
-    file.append_parts(&[&head, prefix, front, back])
+
+    let start = file.claim(HEAD + bytes);
+    let (mut pages, mut filled, mut offset) = (AlignedBuffer::default(), 0, start);
+    let room = &mut pages.room(PIECE)[..PIECE];
+    for mut part in [&head[..], prefix, front, back] {
+        while !part.is_empty() {
+            let (now, rest) = part.split_at(part.len().min(PIECE - filled));
+            room[filled..filled + now.len()].copy_from_slice(now);
+            filled += now.len();
+            part = rest;
+            if filled == PIECE {
+                file.write(room, offset)?;
+                offset += PIECE as u64;
+                filled = 0;
+            }
+        }
+    }
+    let whole = filled.next_multiple_of(ALIGNMENT);
+    room[filled..whole].fill(0);
+    file.write(&room[..whole], offset)?;
+    Ok(start)
 }
 
 /// Reads a block into `buffer`, payload from [`HEAD`] on, and verifies it.
-pub(super) fn read(file: &SpillFile, block: &Block, buffer: &mut [u8], scratch: &mut Vec<u8>) -> Result<()> {
+pub(super) fn read(file: &SpillFile, block: &Block, buffer: &mut [u8], scratch: &mut AlignedBuffer) -> Result<()> {
     let (stored, bytes) = (block.stored as usize, block.bytes as usize);
+    let whole = (HEAD + stored).next_multiple_of(ALIGNMENT);
     if !block.compressed {
-        let buffer = &mut buffer[..HEAD + bytes];
-        file.read(buffer, block.offset)?;
-        return check(buffer, block).map_err(|what| file.corrupt(block.offset, what));
+        file.read(&mut buffer[..whole], block.offset)?;
+        return check(&buffer[..HEAD + stored], block).map_err(|what| file.corrupt(block.offset, what));
     }
-    if scratch.len() < HEAD + stored {
-        scratch.resize(HEAD + stored, 0);
-    }
-    let scratch = &mut scratch[..HEAD + stored];
+    let scratch = &mut scratch.room(whole)[..whole];
     file.read(scratch, block.offset)?;
+    let scratch = &scratch[..HEAD + stored];
     check(scratch, block).map_err(|what| file.corrupt(block.offset, what))?;
     match lz4_flex::block::decompress_into(&scratch[HEAD..], &mut buffer[HEAD..HEAD + bytes]) {
         Ok(n) if n == bytes => Ok(()),

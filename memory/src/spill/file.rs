@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+/// What offsets, lengths and addresses are multiples of, so that any file can bypass the page cache.
+pub(super) const ALIGNMENT: usize = 4096;
+
 /// An open, already unlinked spill file; its space is free once the last owner drops it.
 #[derive(Debug)]
 pub(super) struct SpillFile {
@@ -18,11 +21,10 @@ pub(super) struct SpillFile {
 }
 
 impl SpillFile {
-    /// Creates `path` and unlinks it. `open` counts the files that are open.
-    pub(super) fn create(path: PathBuf, open: &Arc<AtomicUsize>) -> Result<Self> {
-        let created = File::options().read(true).write(true).create_new(true).open(&path);
-        let file = created.and_then(|file| std::fs::remove_file(&path).map(|()| file));
-        match file {
+    /// Creates `path` and unlinks it. `open` counts the files that are open. With `direct`, the page cache is bypassed
+    /// where the file system can do that.
+    pub(super) fn create(path: PathBuf, direct: bool, open: &Arc<AtomicUsize>) -> Result<Self> {
+        match create(&path, direct).and_then(|file| std::fs::remove_file(&path).map(|()| file)) {
             Ok(file) => Ok(Self::adopt(file, path, open)),
             Err(source) => Err(Error::Spill { path, offset: 0, action: "create", source }),
         }
@@ -34,21 +36,15 @@ impl SpillFile {
         Self { file, path, end: 0.into(), open: open.clone() }
     }
 
-    /// Appends `bytes`; gives where they lie. Callable from several threads at once.
-    pub(super) fn append(&self, bytes: &[u8]) -> Result<u64> {
-        self.append_parts(&[bytes])
+    /// Sets `length` bytes aside, rounded up to whole pages; gives where they begin. Callable from several threads at once.
+    pub(super) fn claim(&self, length: usize) -> u64 {
+        self.end.fetch_add(length.next_multiple_of(ALIGNMENT) as u64, Relaxed)
     }
 
-    /// Appends several pieces as one.
-    pub(super) fn append_parts(&self, parts: &[&[u8]]) -> Result<u64> {
-        let length: usize = parts.iter().map(|p| p.len()).sum();
-        let start = self.end.fetch_add(length as u64, Relaxed);
-        let mut offset = start;
-        for part in parts {
-            self.file.write_all_at(part, offset).map_err(|source| self.error(offset, "write", source))?;
-            offset += part.len() as u64;
-        }
-        Ok(start)
+    /// Writes whole pages where they were claimed.
+    pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        debug_assert!(bytes.len().is_multiple_of(ALIGNMENT) && bytes.as_ptr().addr().is_multiple_of(ALIGNMENT));
+        self.file.write_all_at(bytes, offset).map_err(|source| self.error(offset, "write", source))
     }
 
     /// Fills `bytes` from `offset`.
@@ -71,6 +67,44 @@ impl SpillFile {
     #[cfg(test)]
     pub(super) fn handle(&self) -> &File {
         &self.file
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn create(path: &Path, direct: bool) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if direct {
+        match File::options().read(true).write(true).create_new(true).custom_flags(libc::O_DIRECT).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                // Not on this file system; some leave the file there all the same.
+                let _ = std::fs::remove_file(path);
+            }
+            done => return done,
+        }
+    }
+    File::options().read(true).write(true).create_new(true).open(path)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn create(path: &Path, _direct: bool) -> io::Result<File> {
+    File::options().read(true).write(true).create_new(true).open(path)
+}
+
+/// Heap memory that starts at a page, for files that bypass the page cache.
+#[derive(Debug, Default)]
+pub(super) struct AlignedBuffer {
+    bytes: Vec<u8>,
+}
+
+impl AlignedBuffer {
+    /// At least `length` bytes, in whole pages; contents are whatever was there.
+    pub(super) fn room(&mut self, length: usize) -> &mut [u8] {
+        let length = length.next_multiple_of(ALIGNMENT);
+        if self.bytes.len() < length + ALIGNMENT {
+            self.bytes = vec![0; length + ALIGNMENT];
+        }
+        let start = self.bytes.as_ptr().align_offset(ALIGNMENT);
+        &mut self.bytes[start..start + length]
     }
 }
 

@@ -1,6 +1,6 @@
 //! The I/O threads, what they are asked to do and how they answer.
 
-use super::file::SpillFile;
+use super::file::{AlignedBuffer, SpillFile};
 use super::run::Block;
 use super::{Compression, block};
 use crate::{Error, Extent, Result, Waker};
@@ -128,7 +128,7 @@ impl Drop for IoThreads {
 }
 
 fn serve(queue: &Receiver<Job>, compression: Compression, counters: &Counters) {
-    let mut scratch = Vec::new();
+    let mut scratch = AlignedBuffer::default();
     for Job { file, index, mut block, write, mut buffer, answer } in queue {
         let result = if write {
             let written = block::write(&file, &mut buffer, block.bytes as usize, block.rows, compression, &mut scratch);

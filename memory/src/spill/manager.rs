@@ -1,3 +1,4 @@
+use super::block;
 use super::file::SpillFile;
 use super::folder::ProcessFolder;
 use super::header::SpillHeader;
@@ -8,6 +9,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// Segments of the smallest block for which bypassing the page cache pays: the disk is asked once for each.
+const DIRECT: usize = 4;
 
 /// Whether blocks are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,16 +30,25 @@ pub struct SpillConfig {
     pub directory: PathBuf,
     /// Default: none.
     pub compression: Compression,
-    /// Threads that read and write. Default: 2.
+    /// Threads that read and write. Default: 4; they wait for the disk most of the time.
     pub io_threads: usize,
     /// Upper bound of a block in bytes, except for blocks of one longer row. Default: 256 KiB. A writer takes less where
     /// the budget is small: at most 1/256 of it, at least a segment.
     pub block_bytes: usize,
+    /// Whether blocks of 128 KiB and more bypass the page cache (`O_DIRECT`) where the file system can do that. Default:
+    /// true. Spilled data is written and read once, so a cache only costs: the copy, the pages, and what they displace.
+    pub direct: bool,
 }
 
 impl Default for SpillConfig {
     fn default() -> Self {
-        Self { directory: std::env::temp_dir(), compression: Compression::None, io_threads: 2, block_bytes: 256 * 1024 }
+        Self {
+            directory: std::env::temp_dir(),
+            compression: Compression::None,
+            io_threads: 4,
+            block_bytes: 256 * 1024,
+            direct: true,
+        }
     }
 }
 
@@ -79,6 +92,7 @@ pub(super) struct ManagerShared {
     files: AtomicU64,
     open: Arc<AtomicUsize>,
     block_bytes: usize,
+    direct: bool,
 }
 
 impl SpillManager {
@@ -97,7 +111,8 @@ impl SpillManager {
             source,
         })?;
         let block_bytes = config.block_bytes.max(SEGMENT_SIZE);
-        let shared = ManagerShared { io, folder, counters, files: 0.into(), open: Arc::default(), block_bytes };
+        let shared =
+            ManagerShared { io, folder, counters, files: 0.into(), open: Arc::default(), block_bytes, direct: config.direct };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -163,9 +178,11 @@ impl SpillManager {
         buffers: Vec<Extent>,
         waker: Option<Waker>,
     ) -> Result<RunWriter> {
-        let file = SpillFile::create(self.shared.folder.next(operator), &self.shared.open)?;
+        let direct = self.shared.direct && buffers.iter().all(|b| b.segments() >= DIRECT);
+        let file = SpillFile::create(self.shared.folder.next(operator), direct, &self.shared.open)?;
         self.shared.files.fetch_add(1, Relaxed);
-        file.append(&SpillHeader { operator: operator.to_owned(), schema: schema.to_owned(), shape }.encode())?;
+        let header = SpillHeader { operator: operator.to_owned(), schema: schema.to_owned(), shape };
+        block::write_header(&file, &header.encode())?;
         Ok(RunWriter::new(self.shared.clone(), file, shape, reservation, buffers, waker))
     }
 

@@ -16,6 +16,7 @@
 //! | 8 | XXH3 of the stored payload, seeded with the fields above |
 //! | 8 | zero |
 //! | .. | payload: rows one after another, each after its length (`u32`) unless all have one width |
+//! | .. | zeros to the next multiple of 4096, as files that bypass the page cache need |
 //!
 //! All integers are little endian. Rows never straddle blocks: a row longer than a block gets a block of its own. Where
 //! each block lies is kept in the [`Run`] (40 bytes for each block, not counted against the budget: 1/6500 of the data
@@ -26,7 +27,7 @@
 //! in it; folders that nobody locks are swept by whoever starts next.
 //!
 //! Trade-off: one file, hence one descriptor, a run; the soft limit on descriptors is raised to the hard one at start.
-//! Two scratch blocks for each I/O thread, for compression only, live outside the budget.
+//! A scratch block for each I/O thread, for compression only, live outside the budget.
 
 mod block;
 mod file;

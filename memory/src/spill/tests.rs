@@ -169,6 +169,7 @@ fn damage_is_found_and_named() {
         (0..2000).for_each(|i| writer.push(&bytes(i, 100)).unwrap());
         let run = writer.finish().unwrap();
         let (file, block) = (run.shared.file.handle(), run.blocks()[2]);
+        // The writer's blocks are small under this budget, so the file is an ordinary one and takes single bytes.
         for at in [0, 5, 9, 17, 40, 1000] {
             let mut byte = [0];
             file.read_exact_at(&mut byte, block.offset + at).unwrap();

@@ -38,12 +38,12 @@ pub trait Aggregation {
     /// Where the two have no common state, as when a sum overflows.
     fn merge(&self, state: &mut [u8], other: &[u8]) -> Result<()>;
 
-    /// Merges states that vary: appends to `out`, which is empty, what replaces `state`, or leaves it alone and returns
-    /// false if `state` stays as it is.
+    /// Merges states that vary: either changes `state` where it is and returns false, or appends to `out`, which is empty,
+    /// what replaces it, and returns true; `state` is then left as it was, since there may be no room for the other.
     ///
     /// # Errors
     /// As [`Aggregation::merge`].
-    fn merge_into(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+    fn merge_into(&self, state: &mut [u8], other: &[u8], out: &mut Vec<u8>) -> Result<bool> {
         out.extend_from_slice(state);
         self.merge(out, other)?;
         Ok(true)
@@ -78,7 +78,7 @@ impl<A: Aggregation + ?Sized> Aggregation for std::sync::Arc<A> {
         (**self).merge(state, other)
     }
 
-    fn merge_into(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+    fn merge_into(&self, state: &mut [u8], other: &[u8], out: &mut Vec<u8>) -> Result<bool> {
         (**self).merge_into(state, other, out)
     }
 }

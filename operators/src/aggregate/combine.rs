@@ -1,8 +1,9 @@
 use super::Aggregation;
-use super::layout::{KeyKind, Layout, by_key_kind};
+use super::layout::{KeyKind, Layout, by_key_kind, same_key};
 use super::table::{AHEAD, NoMemory, Table};
 use fluvial_memory::hash::{hash_bytes, remix};
 use fluvial_memory::{KeyWidth, Progress, Reservation, Result, RowBatch, RowCursor, RowShape, SEGMENT_SIZE};
+use std::ops::Range;
 
 /// Rows passed through after which the caller should pull.
 const PASSED_ROWS: usize = 4096;
@@ -61,8 +62,8 @@ impl Default for CombineOptions {
 /// # Ok::<(), fluvial_memory::Error>(())
 /// ```
 pub struct Combine<A> {
-    aggregation: A,
-    layout: Layout,
+    pub(super) aggregation: A,
+    pub(super) layout: Layout,
     table: Table,
     small: usize,
     large: usize,
@@ -70,7 +71,8 @@ pub struct Combine<A> {
     mode: Mode,
     /// Segments that the table may have now.
     limit: usize,
-    /// Rows looked up since the table was last empty.
+    /// Rows looked up since the table was last empty, but for those that repeat the key before them: they would be merged
+    /// without the table too.
     looked_up: u64,
     /// Groups for each row when the table had its small size.
     small_ratio: f64,
@@ -79,7 +81,7 @@ pub struct Combine<A> {
     /// How often in a row the table was of no use, and the rows to pass through for it.
     failures: u32,
     pause: u64,
-    passed: Passed,
+    pub(super) passed: Passed,
     cursor: RowCursor,
     hashes: Vec<u64>,
     mixed: Vec<u64>,
@@ -96,9 +98,9 @@ enum Mode {
 }
 
 /// Rows that go out as they are, but for neighbours of equal keys.
-struct Passed {
-    rows: RowBatch,
-    hashes: Vec<u64>,
+pub(super) struct Passed {
+    pub(super) rows: RowBatch,
+    pub(super) hashes: Vec<u64>,
     merged: Vec<u8>,
 }
 
@@ -166,14 +168,16 @@ impl<A: Aggregation> Combine<A> {
     /// Merges one record into the state of its key: `update` gets the key's state, [`Aggregation::init`]'s if there is
     /// none yet. For states of one width. `hash` is [`hash_bytes`] of the key. `More`: as for [`Combine::push`].
     ///
-    /// Where records are at hand before they are added, [`Combine::prefetch`] some records ahead hides the memory's
-    /// latency.
+    /// Where records are at hand before they are added, [`Combine::prefetch_slot`] some records ahead (16, say) and
+    /// [`Combine::prefetch_row`] half as many ahead hide the memory's latency, which is most of the time taken once the
+    /// groups outgrow the cache.
     #[inline]
     pub fn add(&mut self, key: &[u8], hash: u64, update: impl FnOnce(&mut [u8])) -> Progress {
         while self.mode == Mode::Merging {
-            match self.table.state_of_key(&self.aggregation, remix(hash, 0), key) {
-                Ok(state) => {
-                    update(state);
+            let mixed = remix(hash, 0);
+            match by_key_kind!(self.layout.key, K => self.table.locate::<K, A>(&self.aggregation, mixed, key)) {
+                Ok(address) => {
+                    update(self.table.state_mut(address));
                     self.looked_up += 1;
                     return Progress::Done;
                 }
@@ -185,8 +189,14 @@ impl<A: Aggregation> Combine<A> {
 
     /// Asks the processor to fetch what [`Combine::add`] will look at first for this hash.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
+    pub fn prefetch_slot(&self, hash: u64) {
         self.table.prefetch_slot(remix(hash, 0));
+    }
+
+    /// Asks the processor to fetch what [`Combine::add`] will look at next for this hash.
+    #[inline]
+    pub fn prefetch_row(&self, hash: u64) {
+        self.table.prefetch_row(remix(hash, 0));
     }
 
     #[inline(never)]
@@ -242,7 +252,12 @@ impl<A: Aggregation> Combine<A> {
         self.progress()
     }
 
-    fn progress(&self) -> Progress {
+    /// Whether rows are looked up at present.
+    pub(super) fn merges(&self) -> bool {
+        self.mode == Mode::Merging
+    }
+
+    pub(super) fn progress(&self) -> Progress {
         let passed = &self.passed.rows;
         let much = passed.len() >= PASSED_ROWS || passed.byte_len() >= PASSED_BYTES;
         if much || self.mode == Mode::Draining { Progress::More } else { Progress::Done }
@@ -259,9 +274,7 @@ impl<A: Aggregation> Combine<A> {
             if mixed.len() < batch.len() {
                 mixed.extend(hashes.iter().map(|&hash| remix(hash, 0)));
             }
-            let before = taken;
             taken = by_key_kind!(self.layout.key, K => self.merge::<K>(batch, &mixed, taken))?;
-            self.looked_up += (taken - before) as u64;
             if taken < batch.len() {
                 self.filled();
             }
@@ -269,6 +282,38 @@ impl<A: Aggregation> Combine<A> {
         mixed.clear();
         self.mixed = mixed;
         Ok(())
+    }
+
+    /// Finds or makes the groups of rows by their keys, and appends pointers to their states to `states`, good until the
+    /// next call. Fewer than there are rows if the rest is to pass through. For states of one width.
+    pub(super) fn locate(&mut self, keys: &RowBatch, mixed: &[u64], rows: Range<usize>, states: &mut Vec<*mut u8>) {
+        while self.mode == Mode::Merging {
+            let from = rows.start + states.len();
+            by_key_kind!(self.layout.key, K => self.locate_kind::<K>(keys, mixed, from..rows.end, states));
+            if rows.start + states.len() == rows.end {
+                return;
+            }
+            self.filled();
+        }
+    }
+
+    fn locate_kind<K: KeyKind>(&mut self, keys: &RowBatch, mixed: &[u64], rows: Range<usize>, states: &mut Vec<*mut u8>) {
+        for i in rows.clone() {
+            if let Some(&ahead) = mixed.get(i + 2 * AHEAD) {
+                self.table.prefetch_slot(ahead);
+            }
+            if let Some(&ahead) = mixed.get(i + AHEAD) {
+                self.table.prefetch_row(ahead);
+            }
+            let key = keys.key(i);
+            if i > rows.start && mixed[i] == mixed[i - 1] && same_key(key, keys.key(i - 1)) {
+                states.extend_from_within(states.len() - 1..);
+                continue;
+            }
+            self.looked_up += 1;
+            let Ok(address) = self.table.locate::<K, A>(&self.aggregation, mixed[i], key) else { return };
+            states.push(self.table.state_pointer(address, key));
+        }
     }
 
     fn merge<K: KeyKind>(&mut self, batch: &RowBatch, mixed: &[u64], from: usize) -> Result<usize> {
@@ -279,6 +324,7 @@ impl<A: Aggregation> Combine<A> {
             if let Some(&ahead) = mixed.get(i + AHEAD) {
                 self.table.prefetch_row(ahead);
             }
+            self.looked_up += u64::from(i == 0 || mixed[i] != mixed[i - 1]);
             let row = batch.row(i);
             if self.table.merge::<K, A>(&self.aggregation, mixed[i], self.layout.key(row), row)?.is_err() {
                 return Ok(i);
@@ -299,7 +345,7 @@ impl<A: Aggregation> Combine<A> {
         Ok(())
     }
 
-    fn count_passed(&mut self, rows: u64) {
+    pub(super) fn count_passed(&mut self, rows: u64) {
         if let Mode::Passing(left) = &mut self.mode {
             *left = left.saturating_sub(rows);
             if *left == 0 {
@@ -377,11 +423,11 @@ impl Passed {
             return Ok(false);
         }
         self.merged.clear();
-        if aggregation.merge_into(self.rows.payload(self.rows.len() - 1), other, &mut self.merged)? {
-            let (bytes, offsets) = self.rows.parts_mut();
+        let (bytes, offsets) = self.rows.parts_mut();
+        let state = offsets[offsets.len() - 2] as usize + layout.key_end(row);
+        if aggregation.merge_into(&mut bytes[state..], other, &mut self.merged)? {
             offsets.pop();
-            let start = offsets[offsets.len() - 1] as usize;
-            bytes.truncate(start + layout.key_end(row));
+            bytes.truncate(state);
             self.rows.push_row(&self.merged);
         }
         Ok(true)

@@ -67,16 +67,16 @@ impl Default for HashAggregateOptions {
 /// # Ok::<(), fluvial_memory::Error>(())
 /// ```
 pub struct HashAggregate<A> {
-    aggregation: A,
-    around: Surroundings,
-    partitions: Partitions,
+    pub(super) aggregation: A,
+    pub(super) around: Surroundings,
+    pub(super) partitions: Partitions,
     stage: Stage,
     /// Rows given that found no memory while the disk was busy, and how many of them were taken since.
-    rest: RowBatch,
-    rest_taken: usize,
+    pub(super) rest: RowBatch,
+    pub(super) rest_taken: usize,
     spilled: Vec<Spilled>,
     hashes: Vec<u64>,
-    mixed: Vec<u64>,
+    pub(super) mixed: Vec<u64>,
 }
 
 enum Stage {
@@ -302,7 +302,7 @@ impl<A: Aggregation> HashAggregate<A> {
     }
 
     /// Computes the re-mixed hashes of a batch.
-    fn hash(&mut self, batch: &RowBatch) {
+    pub(super) fn hash(&mut self, batch: &RowBatch) {
         if batch.hashes().len() == batch.len() {
             mix(batch.hashes(), self.partitions.level(), &mut self.mixed);
         } else {

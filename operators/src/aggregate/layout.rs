@@ -33,6 +33,15 @@ impl Layout {
         }
     }
 
+    /// Bytes before the state in the row of this key.
+    #[inline(always)]
+    pub(super) fn front(self, key: &[u8]) -> usize {
+        match self.key {
+            KeyWidth::Fixed(n) => n,
+            KeyWidth::Variable => 4 + key.len(),
+        }
+    }
+
     /// The key of a row.
     #[inline]
     pub(super) fn key(self, row: &[u8]) -> &[u8] {
@@ -71,6 +80,13 @@ pub(super) fn state_of(tail: &[u8]) -> Option<&[u8]> {
         DEAD => None,
         length => Some(&tail[4..4 + length as usize]),
     }
+}
+
+/// As [`state_of`], to be changed.
+#[inline]
+pub(super) fn state_of_mut(tail: &mut [u8]) -> Option<&mut [u8]> {
+    let length = state_of(tail)?.len();
+    Some(&mut tail[4..4 + length])
 }
 
 /// Writes a state over what follows a table row's key, if it fits.
@@ -150,6 +166,12 @@ impl KeyKind for VariableKey {
     fn same(row: &[u8], key: &[u8]) -> bool {
         half_word(row, 0) as usize == key.len() && same_bytes(&row[4..4 + key.len()], key)
     }
+}
+
+/// Equality of keys.
+#[inline(always)]
+pub(super) fn same_key(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && same_bytes(a, b)
 }
 
 /// Equality of slices of equal length; up to 16 bytes with two overlapping loads a side instead of a call.

@@ -19,6 +19,8 @@
 //! result. Whoever plans a query sets the two up.
 
 mod aggregation;
+mod by_columns;
+mod columns;
 mod combine;
 mod directory;
 mod hash_aggregate;
@@ -27,5 +29,6 @@ mod partitions;
 mod table;
 
 pub use aggregation::{Aggregation, Distinct};
+pub use columns::{AggregateFunction, ColumnAggregate, ColumnAggregates};
 pub use combine::{Combine, CombineOptions};
 pub use hash_aggregate::{HashAggregate, HashAggregateOptions};

@@ -1,7 +1,7 @@
 //! One level of a final aggregation: tables by radix of the hash, and the log they spill to.
 
 use super::Aggregation;
-use super::layout::{KeyKind, Layout, by_key_kind};
+use super::layout::{KeyKind, Layout, by_key_kind, same_key};
 use super::table::{AHEAD, Found, Table};
 use fluvial_memory::hash::{hash_bytes, remix};
 use fluvial_memory::{Error, Extent, Progress, Reservation, Result, RowBatch, RowCursor, Run, RunWriter, SpillManager, Waker};
@@ -152,6 +152,58 @@ impl Partitions {
             }
         }
         Ok(n)
+    }
+
+    /// Finds or makes the groups of rows by their keys, and appends pointers to their states to `states`; fewer than
+    /// there are rows if memory ends. The pointers are good until rows are taken or room is made. For states of one
+    /// width, and not for frozen partitions.
+    pub(super) fn locate<A: Aggregation>(
+        &mut self,
+        aggregation: &A,
+        keys: &RowBatch,
+        mixed: &[u64],
+        rows: Range<usize>,
+        states: &mut Vec<*mut u8>,
+    ) {
+        by_key_kind!(self.around.layout.key, K => self.locate_kind::<K, A>(aggregation, keys, mixed, rows, states));
+    }
+
+    fn locate_kind<K: KeyKind, A: Aggregation>(
+        &mut self,
+        aggregation: &A,
+        keys: &RowBatch,
+        mixed: &[u64],
+        rows: Range<usize>,
+        states: &mut Vec<*mut u8>,
+    ) {
+        let bits = self.bits;
+        for i in rows.clone() {
+            if let Some(&ahead) = mixed.get(i + 2 * AHEAD) {
+                self.parts[Self::part_of(bits, ahead)].table.prefetch_slot(ahead);
+            }
+            if let Some(&ahead) = mixed.get(i + AHEAD) {
+                self.parts[Self::part_of(bits, ahead)].table.prefetch_row(ahead);
+            }
+            let key = keys.key(i);
+            let part = &mut self.parts[Self::part_of(bits, mixed[i])];
+            part.taken += 1;
+            if i > rows.start && mixed[i] == mixed[i - 1] && same_key(key, keys.key(i - 1)) {
+                states.extend_from_within(states.len() - 1..);
+                continue;
+            }
+            let address = if part.blind {
+                part.table.append_initial(aggregation, key)
+            } else {
+                part.table.locate::<K, A>(aggregation, mixed[i], key)
+            };
+            let Ok(address) = address else { return };
+            states.push(part.table.state_pointer(address, key));
+        }
+    }
+
+    /// Whether new keys are turned away to the log.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.frozen
     }
 
     /// Takes one row `[key][state]`; false if it found no memory.

@@ -2,7 +2,7 @@
 
 use super::Aggregation;
 use super::directory::{Directory, EMPTY, address_of, salt, salt_of};
-use super::layout::{KeyKind, Layout, bury, by_key_kind, put_state, room_for, state_of};
+use super::layout::{KeyKind, Layout, bury, put_state, room_for, state_of_mut};
 use fluvial_memory::hash::{hash_bytes, remix};
 use fluvial_memory::{Address, Reservation, Result, RowCursor, RowPages, RowShape};
 
@@ -158,14 +158,6 @@ impl Table {
         &mut row[start..]
     }
 
-    /// The state of a row, where states vary; `None` if it has moved.
-    #[inline]
-    pub(super) fn varying_state(&self, address: Address) -> Option<&[u8]> {
-        // SAFETY: as in `state_mut`.
-        let row = unsafe { self.pages.row_unchecked(address) };
-        state_of(&row[self.layout.key_end(row)..])
-    }
-
     /// Merges a partial state into the row of its key, or makes it that row.
     #[inline(always)]
     pub(super) fn merge<K: KeyKind, A: Aggregation>(
@@ -200,7 +192,9 @@ impl Table {
     ) -> Result<Room<()>> {
         let mut merged = std::mem::take(&mut self.scratch);
         merged.clear();
-        let state = self.varying_state(address).unwrap_or_default();
+        let row = self.pages.row_mut(address);
+        let end = self.layout.key_end(row);
+        let state = state_of_mut(&mut row[end..]).unwrap_or_default();
         let outcome = aggregation
             .merge_into(state, other, &mut merged)
             .map(|changed| if changed { self.replace(slot, mixed, address, &merged).map(|_| ()) } else { Ok(()) });
@@ -316,27 +310,45 @@ impl Table {
         }
     }
 
-    /// The state of a single record's key, made from `init` if it is new; for states of one width.
-    #[inline]
-    pub(super) fn state_of_key<A: Aggregation>(&mut self, aggregation: &A, mixed: u64, key: &[u8]) -> Room<&mut [u8]> {
-        let found = by_key_kind!(self.layout.key, K => self.find::<K>(mixed, key));
-        let address = match found {
-            Found::Row(_, address) => address,
-            Found::Free(slot) => self.insert_initial(aggregation, slot, mixed, key)?,
-        };
-        Ok(self.state_mut(address))
+    /// The row of a key, with the state of no records if it is new; for states of one width.
+    #[inline(always)]
+    pub(super) fn locate<K: KeyKind, A: Aggregation>(&mut self, aggregation: &A, mixed: u64, key: &[u8]) -> Room<Address> {
+        match self.find::<K>(mixed, key) {
+            Found::Row(_, address) => Ok(address),
+            Found::Free(slot) => self.insert_initial(aggregation, slot, mixed, key),
+        }
     }
 
     #[inline(never)]
     fn insert_initial<A: Aggregation>(&mut self, aggregation: &A, slot: usize, mixed: u64, key: &[u8]) -> Room<Address> {
+        let row = self.initial_row(aggregation, key);
+        let address = self.insert(slot, mixed, &row);
+        self.scratch = row;
+        address
+    }
+
+    /// A new row of a key with the state of no records, without look-up; for states of one width.
+    pub(super) fn append_initial<A: Aggregation>(&mut self, aggregation: &A, key: &[u8]) -> Room<Address> {
+        let row = self.initial_row(aggregation, key);
+        let address = self.append(&row);
+        self.scratch = row;
+        address
+    }
+
+    /// `[key][state of no records]`, in the scratch vector.
+    fn initial_row<A: Aggregation>(&mut self, aggregation: &A, key: &[u8]) -> Vec<u8> {
         let mut row = std::mem::take(&mut self.scratch);
         row.clear();
         self.layout.put_key(key, &mut row);
         let end = row.len();
         row.resize(end + aggregation.width().unwrap_or(0), 0);
         aggregation.init(&mut row[end..]);
-        let address = self.insert(slot, mixed, &row);
-        self.scratch = row;
-        address
+        row
+    }
+
+    /// Where the state of the row of this key begins; good until rows are removed.
+    #[inline(always)]
+    pub(super) fn state_pointer(&self, address: Address, key: &[u8]) -> *mut u8 {
+        self.pages.pointer(address).wrapping_add(self.layout.front(key))
     }
 }

@@ -363,7 +363,12 @@ impl ExternalSort {
                     return Ok(Some(Progress::Waiting));
                 }
                 let entry = &entries[*next];
-                writer.push(self.memory.pages.row(Address(entry[2])), prefix(entry))?;
+                let row = self.memory.pages.row(Address(entry[2]));
+                writer.push(row, prefix(entry))?;
+                if self.limit == Some(writer.rows()) {
+                    // As many rows as are wanted precede whatever comes after this one.
+                    self.bound = Some((prefix(entry), self.memory.keys.key(row).to_vec()));
+                }
                 *next += 1;
             }
             if fuel < LOOKAHEAD {

@@ -47,6 +47,15 @@ impl MergeReader {
         Self { keys: set.shared.keys, set, range, reservation: reservation.clone(), waker, sources, stage: Stage::Plan }
     }
 
+    /// Gets buffers and begins to read, if that is possible now: a worker that prepares its next range while it merges one
+    /// does not wait for the disk between them. Not needed otherwise.
+    pub fn prepare(&mut self) {
+        if matches!(self.stage, Stage::Plan) {
+            // What cannot be had now is asked for again when the first row is.
+            let _ = self.open_all();
+        }
+    }
+
     /// Appends rows to `out` until it has `max_rows` rows or `max_bytes` bytes (`More`), a block is being read or memory is
     /// awaited (`Waiting`), or the range is at its end (`Done`). What was appended counts in each case.
     ///
@@ -107,14 +116,12 @@ impl MergeReader {
     /// Opens what memory there is for; `false` if it is awaited.
     fn plan(&mut self) -> Result<bool> {
         let ended = self.set.shared.ended();
-        let all = 0..self.sources.len();
-        let buffers = self.buffers(all.clone());
-        if let Some(merger) = self.open(all, &buffers.sizes, buffers.extents) {
-            self.stage = Stage::Final { merger: Box::new(merger), _holding: Holding::new(&self.set) };
-            return Ok(true);
-        }
+        let found = match self.open_all() {
+            Ok(()) => return Ok(true),
+            Err(found) => found,
+        };
         if let Some(spill) = &self.set.shared.spill
-            && let Some(stage) = self.reduction(&spill.clone(), buffers.found)?
+            && let Some(stage) = self.reduction(&spill.clone(), found)?
         {
             self.stage = stage;
             return Ok(true);
@@ -130,6 +137,15 @@ impl MergeReader {
                 })
             }
         }
+    }
+
+    /// Begins the last merge, if each source on disk can have a buffer; else gives how many could.
+    fn open_all(&mut self) -> std::result::Result<(), usize> {
+        let all = 0..self.sources.len();
+        let Buffers { sizes, extents, found } = self.buffers(all.clone());
+        let merger = self.open(all, &sizes, extents).ok_or(found)?;
+        self.stage = Stage::Final { merger: Box::new(merger), _holding: Holding::new(&self.set) };
+        Ok(())
     }
 
     /// Takes a buffer for each source in the range that is on disk, as far as the memory goes.

@@ -6,6 +6,10 @@ use fluvial_memory::{Reservation, RowShape, SpillManager, Waker};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+/// How many times the blocks at its edges a range is at least, and into how many ranges the whole is cut all the same.
+const EDGES: u64 = 4;
+const FEWEST: u64 = 16;
+
 /// What several sorts of one process made, as one sorted whole. Cheap to clone, to be shared by the workers that merge it.
 #[derive(Clone, Debug)]
 pub struct SortedSet {
@@ -104,9 +108,17 @@ impl SortedSet {
     /// Cuts the order into disjoint ranges of about `target_bytes` of rows each, in order, covering all. Keys whose first 16
     /// bytes are equal stay together, however many.
     ///
-    /// A range reads about one block more of each run than is in it, so let the target be well above the number of
-    /// runs times the length of a block.
+    /// A range reads about one block more of each run than is in it. Ranges are therefore made larger than asked for where
+    /// that would add more than a quarter to what is read, though not larger than a sixteenth of the whole.
     pub fn ranges(&self, target_bytes: u64) -> Vec<KeyRange> {
+        let (mut edges, mut whole) = (0, 0);
+        for source in &self.shared.sources {
+            if let Source::Spilled(run) = source {
+                edges += run.run.bytes() / run.run.blocks().len().max(1) as u64;
+                whole += run.run.bytes();
+            }
+        }
+        let target_bytes = target_bytes.max((EDGES * edges).min(whole / FEWEST));
         let mut points: Vec<(u128, u64)> = Vec::new();
         for source in &self.shared.sources {
             match source {

@@ -78,7 +78,8 @@ impl ParquetInput {
 fn load(path: &Path) -> Result<ArrowReaderMetadata> {
     let chunks = FileChunks::open(path).map_err(|e| file_error(path, e))?;
     guarded(path, String::new, || {
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+        // The number of pages tells how much memory a row group takes to decode.
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip).with_encoding_stats_as_mask(false);
         let loaded = ArrowReaderMetadata::load(&chunks, options)?;
         let plain: Vec<FieldRef> = loaded.schema().fields().iter().map(plain_field).collect();
         let plain = Arc::new(Schema::new(plain));

@@ -1,9 +1,12 @@
 //! Parquet: inputs pruned by statistics and read page by page, outputs encoded by several workers at once.
 
+mod budget;
 mod chunks;
+mod dictionary;
 mod input;
 mod plan;
 mod reader;
+mod stripes;
 mod writer;
 
 pub(super) use input::{ParquetInput, in_parallel};

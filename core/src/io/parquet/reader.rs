@@ -1,9 +1,11 @@
-//! Reading row groups: batches of decoded columns, filtered.
+//! Reading row groups: batches of decoded columns, filtered; side by side if the memory allows it, else in stripes.
 
 use super::super::predicate::ColumnPredicate;
 use super::super::{BatchReader, Split, file_error};
+use super::budget::Needs;
 use super::chunks::FileChunks;
 use super::plan::{FilePlan, GroupPlan, mask};
+use super::stripes::Stripes;
 use super::{guarded, input::OpenedFile};
 use crate::{Error, Result};
 use ::parquet::arrow::arrow_reader::{
@@ -13,10 +15,13 @@ use ::parquet::arrow::arrow_reader::{
 use ::parquet::errors::ParquetError;
 use arrow_array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
-use fluvial_memory::{HeapCharge, Reservation};
+use fluvial_memory::{HeapCharge, Reservation, SEGMENT_SIZE};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// What a reader takes however small the pool is: documented as the least a worker needs.
+const LEAST_SHARE: usize = 1 << 20;
 
 /// A planned read of Parquet files.
 pub(in crate::io) struct ParquetScan {
@@ -59,8 +64,7 @@ impl ParquetScan {
             group,
             charge: charge.clone(),
             held: None,
-            reader: None,
-            order: Vec::new(),
+            state: State::Planned,
             given: 0,
         }))
     }
@@ -73,62 +77,143 @@ struct ParquetReader {
     group: usize,
     charge: Reservation,
     held: Option<HeapCharge>,
-    reader: Option<ParquetRecordBatchReader>,
-    /// Where each column of the scan is in the decoder's batches.
-    order: Vec<usize>,
+    state: State,
     given: u64,
 }
 
+enum State {
+    Planned,
+    /// All columns side by side; where each column of the scan is in the decoder's batches.
+    Streaming(ParquetRecordBatchReader, Vec<usize>),
+    /// Column after column; the current stripe, and how many of its rows were given.
+    Striped {
+        stripes: Box<Stripes>,
+        stripe: Option<RecordBatch>,
+        at: usize,
+        batch_rows: usize,
+    },
+    Done,
+}
+
 impl ParquetReader {
-    fn start(&mut self) -> Result<ParquetRecordBatchReader> {
+    fn start(&mut self) -> Result<State> {
         let scan = self.scan.clone();
         let (path, plan) = (&scan.files[self.split.file], &scan.plans[self.split.file]);
         let group = &plan.groups[self.group];
         let chunks = FileChunks::open(path).map_err(|e| file_error(path, e))?;
-        self.held = self.charge.charge_heap(working_set(&plan.file, group, &scan.projection));
-        let mask = mask(&plan.file, scan.projection.iter().copied());
-        let mut roots: Vec<usize> = scan.projection.iter().map(|c| plan.file.columns[*c]).collect();
-        let wanted = roots.clone();
+        let checked = group.open.iter().map(|p| scan.predicates[*p].column);
+        let needs = Needs::of(&plan.file, group, scan.projection.iter().copied().chain(checked));
+        let batch_rows = needs.batch_rows(scan.batch_rows);
+        // An eighth of the pool for one reader: there is one a worker, and operators and writers want theirs.
+        let share = (self.charge.limit() * SEGMENT_SIZE / 8).max(LEAST_SHARE);
+        let streaming = needs.together + batch_rows * needs.row as usize;
+        if streaming <= share {
+            self.held = self.charge.charge_heap(streaming);
+        }
+        if self.held.is_some() || needs.together <= LEAST_SHARE || scan.projection.len() <= 1 {
+            return self.stream(&scan, &plan.file, group, chunks, batch_rows);
+        }
+        // As much as the pool gives, down to a stripe of one batch.
+        let least = needs.largest + batch_rows * needs.row as usize;
+        let mut wanted = share.max(least);
+        while self.held.is_none() && wanted > least {
+            self.held = self.charge.charge_heap(wanted);
+            wanted = (wanted / 2).max(least);
+        }
+        let held = self.held.as_ref().map_or(least, HeapCharge::bytes);
+        let stripe = ((held - needs.largest.min(held)) as u64 / needs.row).max(batch_rows as u64);
+        let stripes = Stripes {
+            chunks,
+            row_group: group.row_group,
+            rows: group.rows,
+            next: self.split.range.start,
+            end: self.split.range.end,
+            stripe,
+            pages: group.selection.clone(),
+        };
+        Ok(State::Striped { stripes: Box::new(stripes), stripe: None, at: 0, batch_rows })
+    }
+
+    fn stream(
+        &self,
+        scan: &ScanShared,
+        file: &OpenedFile,
+        group: &GroupPlan,
+        chunks: FileChunks,
+        batch_rows: usize,
+    ) -> Result<State> {
+        let path = &scan.files[self.split.file];
+        let wanted: Vec<usize> = scan.projection.iter().map(|c| file.columns[*c]).collect();
+        let mut roots = wanted.clone();
         roots.sort_unstable();
         roots.dedup();
-        self.order = wanted.iter().filter_map(|root| roots.binary_search(root).ok()).collect();
-        guarded(
+        let order = wanted.iter().filter_map(|root| roots.binary_search(root).ok()).collect();
+        let reader = guarded(
             path,
             || format!("row group {}", group.row_group),
             || {
-                let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, plan.file.metadata.clone())
+                let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, file.metadata.clone())
                     .with_row_groups(vec![group.row_group])
-                    .with_projection(mask)
-                    .with_batch_size(scan.batch_rows);
+                    .with_projection(mask(file, scan.projection.iter().copied()))
+                    .with_batch_size(batch_rows);
                 if let Some(selection) = selection(group, &self.split) {
                     builder = builder.with_row_selection(selection);
                 }
                 if !group.open.is_empty() {
-                    builder = builder.with_row_filter(filter(&plan.file, group, &scan.predicates));
+                    builder = builder.with_row_filter(filter(file, group, &scan.predicates));
                 }
                 builder.build()
             },
-        )
+        )?;
+        Ok(State::Streaming(reader, order))
     }
 }
 
 impl BatchReader for ParquetReader {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        if self.reader.is_none() {
-            self.reader = Some(self.start()?);
+        if matches!(self.state, State::Planned) {
+            self.state = self.start()?;
         }
-        let Some(reader) = &mut self.reader else { return Ok(None) };
-        let path = &self.scan.files[self.split.file];
-        let place = || format!("row group {}, after row {} of the split", self.split.row_group, self.given);
-        let next = guarded(path, place, || reader.next().transpose().map_err(ParquetError::from))?;
-        let Some(batch) = next else {
-            self.held = None;
-            return Ok(None);
+        let (scan, file) = (&self.scan, self.split.file);
+        let next = match &mut self.state {
+            State::Planned | State::Done => None,
+            State::Streaming(reader, order) => {
+                let place = || format!("row group {}, after row {} of the split", self.split.row_group, self.given);
+                let next = guarded(&scan.files[file], place, || reader.next().transpose().map_err(ParquetError::from))?;
+                match next {
+                    Some(batch) => {
+                        let columns = order.iter().map(|at| batch.column(*at).clone()).collect();
+                        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                        Some(RecordBatch::try_new_with_options(scan.schema.clone(), columns, &options)?)
+                    }
+                    None => None,
+                }
+            }
+            State::Striped { stripes, stripe, at, batch_rows } => {
+                if stripe.as_ref().is_none_or(|s| *at == s.num_rows()) {
+                    // What was given of the last stripe must be gone before the next one is decoded.
+                    *stripe = None;
+                    let plan = &scan.plans[file];
+                    let predicates: Vec<_> = plan.groups[self.group].open.iter().map(|p| &scan.predicates[*p]).collect();
+                    *stripe = stripes.next(&scan.files[file], &plan.file, &predicates, &scan.projection, &scan.schema)?;
+                    *at = 0;
+                }
+                stripe.as_ref().map(|stripe| {
+                    let rows = (*batch_rows).min(stripe.num_rows() - *at);
+                    let batch = stripe.slice(*at, rows);
+                    *at += rows;
+                    batch
+                })
+            }
         };
-        self.given += batch.num_rows() as u64;
-        let columns = self.order.iter().map(|at| batch.column(*at).clone()).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(Some(RecordBatch::try_new_with_options(self.scan.schema.clone(), columns, &options)?))
+        match &next {
+            Some(batch) => self.given += batch.num_rows() as u64,
+            None => {
+                self.state = State::Done;
+                self.held = None;
+            }
+        }
+        Ok(next)
     }
 
     fn position(&self) -> u64 {
@@ -182,13 +267,4 @@ fn filter(file: &OpenedFile, group: &GroupPlan, predicates: &[ColumnPredicate]) 
         .collect();
     steps.sort_by_key(|(bytes, _)| *bytes);
     RowFilter::new(steps.into_iter().map(|(_, step)| step).collect())
-}
-
-/// About how many bytes the decoder holds at once: of every column its dictionary and one page, compressed and not.
-fn working_set(file: &OpenedFile, group: &GroupPlan, projection: &[usize]) -> usize {
-    const PAGE: i64 = 1 << 20;
-    let meta = file.metadata.metadata().row_group(group.row_group);
-    let mask = mask(file, projection.iter().copied());
-    let leaves = (0..meta.num_columns()).filter(|leaf| mask.leaf_included(*leaf));
-    leaves.map(|leaf| meta.column(leaf).uncompressed_size().clamp(0, 2 * PAGE) as usize).sum()
 }

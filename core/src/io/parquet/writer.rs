@@ -8,6 +8,7 @@
 
 use super::super::file_error;
 use super::super::output::{Compression, PendingFile, TableWriter, WriteOptions, Written, check_columns};
+use super::dictionary::worthwhile;
 use super::{guarded, message};
 use crate::{Error, Position, Result};
 use ::parquet::arrow::ArrowSchemaConverter;
@@ -16,13 +17,14 @@ use ::parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowR
 use ::parquet::basic;
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataWriter};
-use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use ::parquet::file::writer::SerializedFileWriter;
+use ::parquet::schema::types::{ColumnPath, TypePtr};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use fluvial_memory::{HeapCharge, Reservation};
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +61,8 @@ pub struct ParquetFile {
 struct FileShared {
     path: PathBuf,
     schema: SchemaRef,
-    factory: ArrowRowGroupWriterFactory,
+    columns: TypePtr,
+    compression: basic::Compression,
     row_group_bytes: usize,
     state: Mutex<Option<FileState>>,
 }
@@ -77,8 +80,13 @@ struct FileState {
 pub struct RowGroupEncoder {
     file: Arc<FileShared>,
     charge: Reservation,
+    /// Makes column writers; the columns that have a dictionary in the current row group.
+    factory: Option<ArrowRowGroupWriterFactory>,
+    dictionaries: Vec<bool>,
     columns: Vec<ArrowColumnWriter>,
     rows: u64,
+    /// Rows of the row group before, or a guess.
+    rows_before: u64,
     encoded: usize,
     held: Option<HeapCharge>,
     refused: bool,
@@ -100,21 +108,19 @@ impl ParquetFile {
     pub fn create(path: &Path, schema: SchemaRef, options: &WriteOptions) -> Result<Self> {
         let pending = PendingFile::create(path, options.sync)?;
         let plan = |e: ParquetError| Error::Plan(format!("{}: {}", path.display(), message(&e)));
-        let mut properties = WriterProperties::builder()
-            .set_compression(compression(options.compression)?)
-            .set_created_by(concat!("fluvial ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
+        let compression = compression(options.compression)?;
+        let mut properties = properties(compression).build();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-        let columns = ArrowSchemaConverter::new().convert(&schema).map_err(plan)?;
+        let columns = ArrowSchemaConverter::new().convert(&schema).map_err(plan)?.root_schema_ptr();
         let out = pending.file().try_clone().map_err(|e| file_error(path, e))?;
-        let writer = SerializedFileWriter::new(out, columns.root_schema_ptr(), Arc::new(properties))
-            .map_err(|e| file_error(path, message(&e)))?;
-        let factory = ArrowRowGroupWriterFactory::new(&writer, schema.clone());
-        factory.create_column_writers(0).map_err(plan)?;
+        let writer =
+            SerializedFileWriter::new(out, columns.clone(), Arc::new(properties)).map_err(|e| file_error(path, message(&e)))?;
+        ArrowRowGroupWriterFactory::new(&writer, schema.clone()).create_column_writers(0).map_err(plan)?;
         let shared = FileShared {
             path: path.to_owned(),
             schema,
-            factory,
+            columns,
+            compression,
             row_group_bytes: options.row_group_bytes.max(1),
             state: Mutex::new(Some(FileState { writer, pending, places: Vec::new(), rows: 0 })),
         };
@@ -126,8 +132,11 @@ impl ParquetFile {
         RowGroupEncoder {
             file: self.shared.clone(),
             charge: charge.clone(),
+            factory: None,
+            dictionaries: Vec::new(),
             columns: Vec::new(),
             rows: 0,
+            rows_before: 100_000,
             encoded: 0,
             held: None,
             refused: false,
@@ -225,11 +234,11 @@ impl RowGroupEncoder {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let columns = &mut self.columns;
+        if self.columns.is_empty() {
+            self.columns = self.begin(batch)?;
+        }
+        let (file, columns) = (&self.file, &mut self.columns);
         guarded(&file.path, String::new, || {
-            if columns.is_empty() {
-                *columns = file.factory.create_column_writers(0)?;
-            }
             let mut writers = columns.iter_mut();
             for (field, column) in file.schema.fields().iter().zip(batch.columns()) {
                 for leaf in compute_leaves(field, column)? {
@@ -244,6 +253,30 @@ impl RowGroupEncoder {
         self.encoded = self.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
         self.account();
         Ok(())
+    }
+
+    /// Column writers of a row group that begins with `batch`.
+    fn begin(&mut self, batch: &RecordBatch) -> Result<Vec<ArrowColumnWriter>> {
+        let dictionaries: Vec<bool> = batch.columns().iter().map(|c| worthwhile(c, self.rows_before)).collect();
+        let file = &self.file;
+        guarded(&file.path, String::new, || {
+            let factory = match &mut self.factory {
+                Some(factory) if dictionaries == self.dictionaries => factory,
+                factory => {
+                    // The crate derives column writers from a file writer; this one stands in for the real one, with
+                    // the properties of this row group.
+                    let mut properties = properties(file.compression);
+                    for (field, _) in file.schema.fields().iter().zip(&dictionaries).filter(|(_, worth)| !**worth) {
+                        let path = ColumnPath::from(vec![field.name().clone()]);
+                        properties = properties.set_column_dictionary_enabled(path, false);
+                    }
+                    let writer = SerializedFileWriter::new(io::sink(), file.columns.clone(), Arc::new(properties.build()))?;
+                    self.dictionaries = dictionaries;
+                    factory.insert(ArrowRowGroupWriterFactory::new(&writer, file.schema.clone()))
+                }
+            };
+            factory.create_column_writers(0)
+        })
     }
 
     /// Charges what is buffered now.
@@ -282,6 +315,7 @@ impl RowGroupEncoder {
             return Ok(None);
         }
         let columns = std::mem::take(&mut self.columns);
+        self.rows_before = self.rows;
         let (rows, held) = (std::mem::take(&mut self.rows), self.held.take());
         self.encoded = 0;
         self.refused = false;
@@ -303,6 +337,12 @@ impl EncodedRowGroup {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+fn properties(compression: basic::Compression) -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_compression(compression)
+        .set_created_by(concat!("fluvial ", env!("CARGO_PKG_VERSION")).to_owned())
 }
 
 fn compression(compression: Compression) -> Result<basic::Compression> {

@@ -11,11 +11,13 @@ mod decode;
 mod input;
 mod json;
 mod lines;
+mod parts;
 mod quotes;
 mod records;
 mod writer;
 
 pub(super) use input::{TextInput, TextScan};
 pub use lines::{LineReader, Lines, lines};
+pub use parts::{TextEncoder, TextFile};
 pub use records::{RecordInput, RecordReader};
 pub(super) use writer::{CsvTable, JsonTable, TextTable};

@@ -45,10 +45,23 @@ impl Write for Sink {
     }
 }
 
-fn failed(path: &Path, error: ArrowError) -> Error {
+pub(super) fn failed(path: &Path, error: ArrowError) -> Error {
     match error {
         ArrowError::IoError(message, _) | ArrowError::CsvError(message) => file_error(path, message),
         other => Error::Plan(format!("writing {}: {other}", path.display())),
+    }
+}
+
+/// CSV as these options have it.
+pub(super) fn csv_builder(csv: &CsvOptions) -> arrow_csv::WriterBuilder {
+    let builder = arrow_csv::WriterBuilder::new()
+        .with_header(csv.header)
+        .with_delimiter(csv.delimiter)
+        .with_quote(csv.quote)
+        .with_null(csv.nulls.first().cloned().unwrap_or_default());
+    match csv.escape {
+        Some(escape) => builder.with_escape(escape).with_double_quote(false),
+        None => builder,
     }
 }
 
@@ -72,14 +85,7 @@ impl CsvTable {
             let (name, data_type) = (nested.name(), nested.data_type());
             return Err(Error::Plan(format!("writing {}: CSV has no form for column `{name}` ({data_type})", path.display())));
         }
-        let mut builder = arrow_csv::WriterBuilder::new()
-            .with_header(csv.header)
-            .with_delimiter(csv.delimiter)
-            .with_quote(csv.quote)
-            .with_null(csv.nulls.first().cloned().unwrap_or_default());
-        if let Some(escape) = csv.escape {
-            builder = builder.with_escape(escape).with_double_quote(false);
-        }
+        let builder = csv_builder(csv);
         let mut writer = builder.build(Sink::create(path, options, charge)?);
         // The header, also if no batch follows.
         writer.write(&RecordBatch::new_empty(schema.clone())).map_err(|e| failed(path, e))?;

@@ -107,9 +107,7 @@ impl<'a> Job<'a> {
                 width => column.each(|out, row| out[*at..at + width].copy_from_slice(&values[row * width..(row + 1) * width])),
             },
             (Slot::Narrow { at }, Values::Fixed(values)) => {
-                if !column.narrow(*at, values) {
-                    return Err(self.too_wide(rows, values));
-                }
+                column.narrow(*at, values).then_some(()).ok_or_else(|| self.too_wide(rows, values))?;
             }
             (Slot::Bytes(variable), values) => {
                 with_bytes!(values, bytes => column.bytes(variable.at, bytes, cursors), column.ends(variable.at, cursors));

@@ -53,8 +53,6 @@ fn key_of(batch: &RecordBatch, columns: &[usize], options: u64) -> Option<(KeyEn
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn batches_come_back(types in types(all_types()), rows in 0usize..600, seed: u32) {
         let batch = batch(&types, rows, seed.into());

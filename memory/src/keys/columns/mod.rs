@@ -17,11 +17,12 @@
 //! Keys of fixed width lie one after another with a constant stride; others have offsets, and are written in two
 //! passes: lengths, then bytes. Either way the loop over the rows is inside, the match on the type outside.
 
+mod arrays;
 mod read;
 mod source;
 mod write;
 
-pub(crate) use read::Gather;
+pub(crate) use arrays::Gather;
 pub(crate) use source::{ByteValues, OffsetBytes, Rows, Source, Values, fixed_width, with_bytes};
 pub(crate) use write::{for_each_row, valid};
 

@@ -47,7 +47,7 @@ impl Rows<'_> {
     /// Whether any of these rows is null.
     pub fn any_null(&self, nulls: &NullBuffer) -> bool {
         match self {
-            Self::Range(range) => (range.len() > 0) && nulls.slice(range.start, range.len()).null_count() > 0,
+            Self::Range(range) => nulls.slice(range.start, range.len()).null_count() > 0,
             Self::Selection(rows) => rows.iter().any(|&row| nulls.is_null(row as usize)),
         }
     }
@@ -65,7 +65,8 @@ pub(crate) enum Values<'a> {
     Bytes64(&'a [i64], &'a [u8]),
     Utf8View(&'a GenericByteViewArray<StringViewType>),
     BinaryView(&'a GenericByteViewArray<BinaryViewType>),
-    Nested(&'a ArrayRef),
+    /// Anything else.
+    Nested,
 }
 
 /// An array prepared for the loops.
@@ -128,7 +129,7 @@ impl<'a> Source<'a> {
                     let values = &data.buffers()[0];
                     Values::Fixed(values.slice_with_length(data.offset() * width, data.len() * width))
                 }
-                None => Values::Nested(array),
+                None => Values::Nested,
             },
         })
     }

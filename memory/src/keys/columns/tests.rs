@@ -19,8 +19,6 @@ fn columns(key: &[KeyColumn], rows: usize, seed: u64) -> Vec<ArrayRef> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     /// The order of the keys is that of arrow's own row format, which knows the same options.
     #[test]
     fn order_is_that_of_arrow_row(key in prop::collection::vec(key_column(), 1..4), seed: u64, rows in 0usize..40) {

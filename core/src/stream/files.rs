@@ -1,0 +1,175 @@
+use super::{Data, DataStream, typed_port};
+use crate::chain::{AnyCollector, BoxCollector, Context};
+use crate::graph::{Body, Estimate, Node, NodeMetrics, TaskContext};
+use crate::io::{Format, LineReader, RecordInput, RecordReader, Split, lines, resolve};
+use crate::queue::PartQueue;
+use crate::{Env, Output, Progress, Result, Source};
+use fluvial_memory::Reservation;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Records read in one call of a source.
+const POLL_RECORDS: usize = 1024;
+
+impl Env {
+    /// The lines of text files, without their ends. Files, folders or globs; read in parallel, also within a file.
+    ///
+    /// # Errors
+    /// [`Error::File`](crate::Error::File) for what is not there. While the job runs: a file that cannot be read or is not UTF-8.
+    pub fn read_text<P: AsRef<str>>(&self, inputs: &[P]) -> Result<DataStream<String>> {
+        self.read_files(inputs, Some(Format::Text(Default::default())), |input, split, memory| {
+            Ok(Box::new(LinePart(input.lines(split, memory)?)))
+        })
+    }
+
+    /// The records of CSV or JSON lines files as values of a type: columns go to fields of the same name.
+    ///
+    /// # Errors
+    /// [`Error::File`](crate::Error::File) for what is not there. While the job runs: a record that is not a `T`; it names the file,
+    /// the line and the column.
+    pub fn read_records<T: Data, P: AsRef<str>>(&self, inputs: &[P]) -> Result<DataStream<T>> {
+        self.read_files(inputs, None, |input, split, memory| {
+            Ok(Box::new(RecordPart { reader: input.records::<T>(split, memory)?, records: Vec::new() }))
+        })
+    }
+
+    fn read_files<T: Data, P: AsRef<str>>(
+        &self,
+        inputs: &[P],
+        format: Option<Format>,
+        open: impl Fn(&RecordInput, &Split, &Reservation) -> Result<Box<dyn PartReader<T>>> + Send + Sync + 'static,
+    ) -> Result<DataStream<T>> {
+        let inputs: Vec<String> = inputs.iter().map(|p| p.as_ref().to_owned()).collect();
+        let files = resolve(&inputs)?;
+        let format = format.map_or_else(|| Format::detect(&files), Ok)?;
+        let input = RecordInput::open(&files, &format)?;
+        let splits = input.splits()?;
+        let bytes = input.bytes() as f64;
+        let detail = format!("{}, {} files, {} splits", inputs.join(", "), files.len(), splits.len());
+        let shared = Arc::new(FileParts { input, splits, open });
+        let make = move |context: &TaskContext, next: AnyCollector| -> Result<Box<dyn Source>> {
+            let parts = shared.clone();
+            let queue = context.shared(|| PartQueue::new(context.process, context.processes));
+            let metrics = context.metrics.clone();
+            metrics.parts.store(parts.splits.len().div_ceil(context.processes) as u64, Relaxed);
+            let memory = context.memory.reserve(&context.name, 0)?;
+            Ok(Box::new(FileSource { parts, queue, memory, metrics, next: next.into::<T>()?, current: None, ended: false }))
+        };
+        let node = Node {
+            kind: "read",
+            name: None,
+            uid: None,
+            detail,
+            inputs: Vec::new(),
+            build_input: None,
+            body: Body::Source { make: Arc::new(make), port: typed_port::<T>() },
+            outputs: 1,
+            bounded: true,
+            estimate: Some(Estimate { bytes }),
+        };
+        Ok(DataStream::new(self, self.add(node)))
+    }
+}
+
+/// Reads the records of one split.
+trait PartReader<T> {
+    /// Hands some records to `each`; false at the end.
+    fn read(&mut self, each: &mut dyn FnMut(T)) -> Result<bool>;
+}
+
+struct LinePart(LineReader);
+
+impl PartReader<String> for LinePart {
+    fn read(&mut self, each: &mut dyn FnMut(String)) -> Result<bool> {
+        let Some(block) = self.0.next_block()? else { return Ok(false) };
+        lines(block).for_each(|line| each(line.to_owned()));
+        Ok(true)
+    }
+}
+
+struct RecordPart<T> {
+    reader: RecordReader<T>,
+    records: Vec<T>,
+}
+
+impl<T: Data> PartReader<T> for RecordPart<T> {
+    fn read(&mut self, each: &mut dyn FnMut(T)) -> Result<bool> {
+        let read = self.reader.read(&mut self.records, POLL_RECORDS)?;
+        self.records.drain(..).for_each(each);
+        Ok(read > 0)
+    }
+}
+
+struct FileParts<F> {
+    input: RecordInput,
+    splits: Vec<Split>,
+    open: F,
+}
+
+struct FileSource<T, F> {
+    parts: Arc<FileParts<F>>,
+    queue: Arc<PartQueue>,
+    memory: Reservation,
+    metrics: Arc<NodeMetrics>,
+    next: BoxCollector<T>,
+    current: Option<(Box<dyn PartReader<T>>, usize)>,
+    ended: bool,
+}
+
+impl<T, F> FileSource<T, F>
+where
+    T: Data,
+    F: Fn(&RecordInput, &Split, &Reservation) -> Result<Box<dyn PartReader<T>>>,
+{
+    /// Pushes some records; false when there are no more splits.
+    fn read(&mut self, context: &mut Context<'_>) -> Result<bool> {
+        let (reader, part) = match &mut self.current {
+            Some(current) => current,
+            empty => {
+                let Some(part) = self.queue.take(self.parts.splits.len()) else { return Ok(false) };
+                let reader = (self.parts.open)(&self.parts.input, &self.parts.splits[part], &self.memory)?;
+                empty.insert((reader, part))
+            }
+        };
+        let mut rows = 0;
+        let next = &mut self.next;
+        let more = reader.read(&mut |record| {
+            rows += 1;
+            next.push(record, context);
+        })?;
+        self.metrics.rows_read.fetch_add(rows, Relaxed);
+        if !more {
+            self.metrics.parts_read.fetch_add(1, Relaxed);
+            self.metrics.bytes_read.fetch_add(self.parts.splits[*part].bytes, Relaxed);
+            self.current = None;
+        }
+        self.next.end_batch(None, context);
+        Ok(true)
+    }
+}
+
+impl<T, F> Source for FileSource<T, F>
+where
+    T: Data,
+    F: Fn(&RecordInput, &Split, &Reservation) -> Result<Box<dyn PartReader<T>>>,
+{
+    fn poll(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        let mut context = Context::new(out);
+        let mut progress = Progress::More;
+        if self.ended {
+            progress = self.next.finish(&mut context);
+        } else if !self.read(&mut context)? {
+            self.ended = true;
+        }
+        context.check()?;
+        Ok(progress)
+    }
+
+    fn stop(&mut self) {
+        self.ended = true;
+    }
+
+    fn abort(&mut self) {
+        self.current = None;
+    }
+}

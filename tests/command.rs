@@ -1,0 +1,206 @@
+//! The command as a person or a script uses it: what it prints, what it leaves, how it fails.
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Date32Type, Int64Type};
+use fluvial::prelude::*;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+fn fluvial(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fluvial")).args(arguments).output().unwrap()
+}
+
+fn succeeds(arguments: &[&str]) -> String {
+    let output = fluvial(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{arguments:?} is not quiet: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one line with which a command fails, with exit code 1.
+fn fails(arguments: &[&str]) -> String {
+    let output = fluvial(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
+    stderr
+}
+
+/// TPC-H at scale 0.01, made by the command itself, once.
+fn data() -> &'static Path {
+    static DATA: OnceLock<PathBuf> = OnceLock::new();
+    DATA.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("command-tpch");
+        let _ = std::fs::remove_dir_all(&folder);
+        succeeds(&["gen", "tpch", "--scale", "0.01", "--out", folder.to_str().unwrap()]);
+        folder
+    })
+}
+
+fn input(name: &str) -> String {
+    data().join(format!("{name}.parquet")).to_str().unwrap().to_owned()
+}
+
+/// A folder of the test's own.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn sorts_a_file_within_a_small_budget_and_says_what_it_did() {
+    let folder = folder();
+    let (out, stats) = (folder.path().join("sorted.parquet"), folder.path().join("stats.json"));
+    let (out, stats) = (out.to_str().unwrap(), stats.to_str().unwrap());
+    let by = "l_shipdate, l_orderkey desc, l_linenumber";
+    succeeds(&["sort", &input("lineitem"), "--by", by, "--out", out, "--memory", "5MiB", "--threads", "2", "--stats", stats]);
+    assert_eq!(names(folder.path()), ["sorted.parquet", "stats.json"]);
+
+    let batches = Env::default().read(&[out]).unwrap().select("l_shipdate, l_orderkey").unwrap().collect().unwrap();
+    let mut rows = Vec::new();
+    for batch in &batches {
+        let (dates, orders) = (batch.column(0).as_primitive::<Date32Type>(), batch.column(1).as_primitive::<Int64Type>());
+        rows.extend(dates.values().iter().zip(orders.values()).map(|(d, o)| (*d, -*o)));
+    }
+    assert_eq!(rows.len(), 60_175);
+    assert!(rows.is_sorted());
+
+    let stats: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(stats).unwrap()).unwrap();
+    assert!(stats["spilled_bytes"].as_u64().unwrap() > 1 << 20, "{stats}");
+    assert!(stats["pool_peak"].as_u64().unwrap() <= 5 << 20);
+    let sort = stats["operators"].as_array().unwrap().iter().find(|o| o["name"] == "sort").unwrap();
+    assert_eq!((sort["records_in"].as_u64(), sort["records_out"].as_u64()), (Some(60_175), Some(60_175)));
+}
+
+#[test]
+fn joins_and_counts_alike_with_one_process_and_two() {
+    for processes in ["1", "2"] {
+        let count = |kind: &str| {
+            let on = "o_custkey = c_custkey";
+            let arguments = ["join", &input("orders"), &input("customer"), "--on", on, "--type", kind, "--count"];
+            succeeds(&[&arguments[..], &["--processes", processes, "--threads", "1"]].concat()).trim().to_owned()
+        };
+        assert_eq!(count("inner"), "15000");
+        assert_eq!(count("anti"), "0");
+        // A third of the customers have no orders.
+        assert_eq!(count("right"), "15500");
+    }
+}
+
+#[test]
+fn aggregates_print_as_a_table() {
+    let printed = succeeds(&[
+        "aggregate", &input("lineitem"), "--by", "l_returnflag", "--agg", "count(*) as n, sum(l_quantity) as q", "--out", "-",
+    ]);
+    let cells: Vec<Vec<&str>> = printed.lines().filter(|l| l.starts_with('|')).map(|l| l.split('|').map(str::trim).collect()).collect();
+    assert_eq!(cells[0][1..4], ["l_returnflag", "n", "q"]);
+    let total: u64 = cells[1..].iter().map(|row| row[2].parse::<u64>().unwrap()).sum();
+    assert_eq!((cells.len(), total), (4, 60_175));
+}
+
+#[test]
+fn two_processes_give_the_same_file_as_one() {
+    let folder = folder();
+    let sorted = |processes: &str| {
+        let out = folder.path().join(format!("{processes}.csv"));
+        let by = "o_orderdate, o_orderkey";
+        succeeds(&["sort", &input("orders"), "--by", by, "--out", out.to_str().unwrap(), "--processes", processes, "--threads", "2"]);
+        std::fs::read_to_string(out).unwrap()
+    };
+    assert_eq!(sorted("1"), sorted("2"));
+    assert_eq!(names(folder.path()), ["1.csv", "2.csv"]);
+}
+
+#[test]
+fn explains_without_running() {
+    let folder = folder();
+    let out = folder.path().join("never.parquet");
+    let plan = succeeds(&["sort", &input("orders"), "--by", "o_custkey desc", "--out", out.to_str().unwrap(), "--explain"]);
+    assert!(plan.contains("sort [o_custkey desc]") && plan.contains("orders.parquet"), "{plan}");
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn wrong_input_is_one_line_that_names_what_and_where() {
+    let folder = folder();
+    let out = folder.path().join("out.parquet");
+    let out = out.to_str().unwrap();
+    let orders = input("orders");
+    let error = fails(&["sort", "/nowhere/x.parquet", "--by", "a", "--out", out]);
+    assert!(error.contains("/nowhere/x.parquet"), "{error}");
+    let error = fails(&["sort", &orders, "--by", "o_colour", "--out", out]);
+    assert!(error.contains("o_colour") && error.contains("o_orderkey"), "{error}");
+    let error = fails(&["sort", &orders, "--by", "o_orderkey", "--out", out, "--memory", "1MiB"]);
+    assert!(error.contains("1 MiB"), "{error}");
+    let error = fails(&["join", &orders, &input("customer"), "--on", "o_orderkey = c_name", "--count"]);
+    assert!(error.contains("o_orderkey") && error.contains("c_name") && error.contains("Int64"), "{error}");
+    let error = fails(&["aggregate", &orders, "--agg", "median(o_orderkey)", "--out", "-"]);
+    assert!(error.contains("median"), "{error}");
+    let error = fails(&["sort", &orders, "--by", "o_orderkey", "--out", "/nowhere/out.parquet"]);
+    assert!(error.contains("/nowhere/out.parquet"), "{error}");
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn malformed_files_are_errors_that_name_the_file_and_leave_nothing() {
+    let folder = folder();
+    let torn = folder.path().join("torn.parquet");
+    let whole = std::fs::read(input("orders")).unwrap();
+    // Bytes in the middle are not what they were; the footer is whole.
+    let mut damaged = whole.clone();
+    damaged[1000..60_000].fill(0xAB);
+    let out = folder.path().join("out.parquet");
+    for bytes in [&whole[..whole.len() / 2], &damaged, b"PAR1"] {
+        std::fs::write(&torn, bytes).unwrap();
+        let error = fails(&["sort", torn.to_str().unwrap(), "--by", "o_orderkey", "--out", out.to_str().unwrap()]);
+        assert!(error.contains("torn.parquet"), "{error}");
+    }
+    let csv = folder.path().join("bad.csv");
+    std::fs::write(&csv, "a,b\n1,2\n3,4,5\n").unwrap();
+    let error = fails(&["sort", csv.to_str().unwrap(), "--by", "a", "--out", out.to_str().unwrap()]);
+    assert!(error.contains("bad.csv"), "{error}");
+    assert_eq!(names(folder.path()), ["bad.csv", "torn.parquet"]);
+}
+
+#[test]
+fn a_process_that_dies_ends_the_job_with_a_line_and_code_3() {
+    let folder = folder();
+    let hosts = folder.path().join("hosts");
+    let listeners: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap().to_string()).collect();
+    drop(listeners);
+    std::fs::write(&hosts, addresses.join("\n")).unwrap();
+    let start = |process: &str| {
+        // Large enough to be running when the other process dies: generating takes seconds.
+        Command::new(env!("CARGO_BIN_EXE_fluvial"))
+            .args(["gen", "tpch", "--scale", "20", "--tables", "lineitem", "--out", folder.path().join("data").to_str().unwrap()])
+            .args(["--hosts", hosts.to_str().unwrap(), "--process", process, "--threads", "1"])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let (first, mut second) = (start("0"), start("1"));
+    // It writes once both have met.
+    let data = folder.path().join("data");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !data.exists() || std::fs::read_dir(&data).unwrap().all(|e| e.unwrap().metadata().unwrap().len() == 0) {
+        assert!(std::time::Instant::now() < deadline, "the job did not start");
+        std::thread::yield_now();
+    }
+    second.kill().unwrap();
+    second.wait().unwrap();
+    let killed = std::time::Instant::now();
+    let output = first.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(killed.elapsed() < std::time::Duration::from_secs(10), "{:?}", killed.elapsed());
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains("process 1"), "{stderr}");
+    assert!(names(&data).is_empty(), "{:?}", names(&data));
+}
