@@ -313,7 +313,7 @@ proptest! {
 fn random_rows(seed: u64, count: usize, domain: u64) -> Vec<Row> {
     rows((0..count as u64).map(|i| {
         let random = fluvial_memory::hash::remix(i ^ seed, 77);
-        (random % 50 != 0).then_some(random / 64 % domain)
+        (!random.is_multiple_of(50)).then_some(random / 64 % domain)
     }))
 }
 
