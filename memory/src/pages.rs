@@ -24,6 +24,8 @@ const LARGEST: usize = 8;
 #[derive(Debug)]
 pub struct RowPages {
     reservation: Reservation,
+    /// First byte of the arena: addresses count from there.
+    base: *mut u8,
     /// Width of every row, or 0 where each has its length before it.
     width: usize,
     prefix: usize,
@@ -46,7 +48,8 @@ struct Page {
     filled: usize,
 }
 
-// SAFETY: `next` points into an extent that these pages own, and is only written through with `&mut self`.
+// SAFETY: `base` and `next` point into the arena, which the reservation keeps; `next` into an extent that these pages own,
+// only written through with `&mut self`.
 unsafe impl Send for RowPages {}
 // SAFETY: with `&self` the pages are only read.
 unsafe impl Sync for RowPages {}
@@ -56,6 +59,7 @@ impl RowPages {
     pub fn new(reservation: &Reservation, shape: RowShape) -> Self {
         Self {
             reservation: reservation.clone(),
+            base: reservation.arena_base(),
             width: shape.row.unwrap_or(0),
             prefix: if shape.row.is_some() { 0 } else { 4 },
             pages: Vec::new(),
@@ -98,7 +102,7 @@ impl RowPages {
         self.left -= needed;
         self.rows += 1;
         self.bytes += length as u64;
-        Some(Address(row as u64 - self.reservation.arena_base() as u64))
+        Some(Address(row as u64 - self.base as u64))
     }
 
     /// The row at an address that [`RowPages::append`] gave.
@@ -110,7 +114,7 @@ impl RowPages {
         let length = self.checked_length(address);
         // SAFETY: `checked_length` made sure that all segments of the row are in `pages`, thus mapped, initialized and
         // not written while `self` is borrowed.
-        unsafe { std::slice::from_raw_parts(self.reservation.arena_base().add(address.0 as usize), length) }
+        unsafe { std::slice::from_raw_parts(self.base.add(address.0 as usize), length) }
     }
 
     /// The row at an address that [`RowPages::append`] gave, to be changed in place.
@@ -121,7 +125,7 @@ impl RowPages {
     pub fn row_mut(&mut self, address: Address) -> &mut [u8] {
         let length = self.checked_length(address);
         // SAFETY: as in `row`, and `&mut self` makes the access unique.
-        unsafe { std::slice::from_raw_parts_mut(self.reservation.arena_base().add(address.0 as usize), length) }
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(address.0 as usize), length) }
     }
 
     /// As [`RowPages::row`], for loops where the check shows.
@@ -132,7 +136,7 @@ impl RowPages {
     pub unsafe fn row_unchecked(&self, address: Address) -> &[u8] {
         // SAFETY: the caller's promise: a row of these pages starts here, its length before it.
         unsafe {
-            let row = self.reservation.arena_base().add(address.0 as usize);
+            let row = self.base.add(address.0 as usize);
             let length =
                 if self.prefix > 0 { u32::from_le_bytes(row.sub(4).cast::<[u8; 4]>().read()) as usize } else { self.width };
             std::slice::from_raw_parts(row, length)
@@ -148,7 +152,7 @@ impl RowPages {
         // SAFETY: the caller's promise, and `&mut self` makes the access unique.
         unsafe {
             let length = self.row_unchecked(address).len();
-            std::slice::from_raw_parts_mut(self.reservation.arena_base().add(address.0 as usize), length)
+            std::slice::from_raw_parts_mut(self.base.add(address.0 as usize), length)
         }
     }
 
@@ -156,7 +160,7 @@ impl RowPages {
     /// and for no reference to the row being alive.
     #[inline]
     pub fn pointer(&self, address: Address) -> *mut u8 {
-        self.reservation.arena_base().wrapping_add(address.0 as usize)
+        self.base.wrapping_add(address.0 as usize)
     }
 
     /// Asks the processor to fetch the start of a row. A hint: any address will do.
@@ -166,7 +170,7 @@ impl RowPages {
         // SAFETY: a prefetch never faults, whatever the address.
         unsafe {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.reservation.arena_base().wrapping_add(address.0 as usize).cast());
+            _mm_prefetch::<_MM_HINT_T0>(self.base.wrapping_add(address.0 as usize).cast());
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = address;
@@ -283,7 +287,7 @@ impl RowPages {
                 outside();
             }
             // SAFETY: the four bytes lie in one or two segments that `pages` own, which are mapped and initialized.
-            let prefix = unsafe { self.reservation.arena_base().add(start as usize).cast::<[u8; 4]>().read() };
+            let prefix = unsafe { self.base.add(start as usize).cast::<[u8; 4]>().read() };
             u32::from_le_bytes(prefix) as usize
         } else {
             self.width

@@ -80,7 +80,7 @@ fn run(scenario: &Scenario) {
     let build = batches(scenario.build, |i| key(i / 4 * 4 + (i + hash::remix(i / 4, 9)) % 4));
     let probe = batches(scenario.probe, |i| {
         let index = if scenario.clustered { i / per_key } else { hash::remix(i, 3) % scenario.build };
-        key(index / scenario.selective * scenario.selective) + u64::from(index % scenario.selective != 0)
+        key(index / scenario.selective * scenario.selective) + u64::from(!index.is_multiple_of(scenario.selective))
     });
     let options = JoinOptions { output: scenario.output, ..JoinOptions::new(scenario.kind, shape, shape) };
     let mut out = JoinedBatch::new(scenario.kind, shape, shape);

@@ -99,7 +99,7 @@ struct Task {
 #[expect(clippy::large_enum_variant, reason = "one of them a join")]
 enum Source {
     /// From the caller, those that came early first.
-    Pushed(Option<(Spooled, SpoolReader)>),
+    Pushed(Option<Box<(Spooled, SpoolReader)>>),
     Run(RunReader),
 }
 
@@ -349,8 +349,7 @@ impl HashJoin {
                 self.probe.clear();
                 let end = match source {
                     Source::Pushed(early @ Some(_)) => {
-                        let turn = fill_from_early(&self.env, pass, &mut self.probe, early);
-                        return turn;
+                        return fill_from_early(&self.env, pass, &mut self.probe, early);
                     }
                     Source::Pushed(None) if !self.ended[build.other().index()] => {
                         let behind = self.env.waker.is_some() && !pass.ready();
@@ -428,13 +427,13 @@ impl HashJoin {
 
     /// The build side has ended: what came early from the probe side can be read. Its read buffers are taken now, at the
     /// cost of a partition if need be, before the directories take what is left.
-    fn seal_early(&mut self) -> Result<Option<(Spooled, SpoolReader)>> {
+    fn seal_early(&mut self) -> Result<Option<Box<(Spooled, SpoolReader)>>> {
         let Some(early) = self.early.take() else { return Ok(None) };
         let rows = early.seal()?;
         self.stats.spilled_bytes += rows.bytes_on_disk();
         loop {
             match rows.reader() {
-                Ok(reader) => return Ok(Some((rows, reader))),
+                Ok(reader) => return Ok(Some(Box::new((rows, reader)))),
                 Err(error @ Error::RecordTooLarge { .. }) => {
                     let Some(pass) = &mut self.pass else { return Err(error) };
                     if !pass.spill_largest(&self.env)? {
@@ -520,8 +519,13 @@ impl HashJoin {
     }
 }
 
-fn fill_from_early(env: &Env, pass: &mut Pass, probe: &mut Probe, early: &mut Option<(Spooled, SpoolReader)>) -> Result<Turn> {
-    let Some((rows, reader)) = early else { return Ok(Turn::Again) };
+fn fill_from_early(
+    env: &Env,
+    pass: &mut Pass,
+    probe: &mut Probe,
+    early: &mut Option<Box<(Spooled, SpoolReader)>>,
+) -> Result<Turn> {
+    let Some((rows, reader)) = early.as_deref_mut() else { return Ok(Turn::Again) };
     let form = env.stored(pass.build.other());
     for _ in 0..ROWS {
         match reader.next(rows)? {

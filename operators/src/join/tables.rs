@@ -10,7 +10,7 @@ use fluvial_memory::{Address, RowBatch};
 
 /// Rows probed together: enough to hide the latency of memory behind each other, few enough that what is known of them
 /// stays in the first-level cache.
-pub(crate) const CHUNK: usize = 512;
+pub(crate) const CHUNK: usize = 128;
 
 /// Tables by the top `bits` bits of the mixed hash; `None` where the partition is on disk.
 pub(crate) struct Tables {
