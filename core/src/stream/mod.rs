@@ -25,7 +25,6 @@ pub(crate) use collect::{CountOperator, collect_batches};
 pub use group::{Group, Partition};
 pub use join::KeyedJoin;
 pub use keyed::{KeyFn, KeyRef, KeySelector, KeyedStream};
-pub(crate) use numbers::Decode;
 pub use numbers::Number;
 pub use steps::Emitter;
 pub(crate) use steps::Union;

@@ -124,7 +124,7 @@ impl<T, F: Fn(&T) -> V + Clone + Send + Sync + 'static, V: Number> Accumulate<T>
 }
 
 /// Makes batches of serialized rows into what they stand for.
-pub(crate) struct Decode<F>(pub(crate) F);
+pub(super) struct Decode<F>(pub(super) F);
 
 impl<F: FnMut(&RowBatch) -> Result<Batch>> Operator for Decode<F> {
     fn process(&mut self, _input: usize, batch: Batch, out: &mut dyn Output) -> Result<Progress> {

@@ -4,11 +4,11 @@ use super::{Table, columns_of, parse_columns, schema_of, table_batch};
 use crate::blocking::{CrossOperator, FirstOfWorker, PlaceCount, RowFormat, TableRows, counting, cut_table, numbering};
 use crate::exchange::TableToRows;
 use crate::graph::{Body, Distribution, OperatorFactory};
-use crate::stream::{CountOperator, DataStream, Decode};
-use crate::{Batch, Error, Operator, Result};
+use crate::stream::{CountOperator, DataStream};
+use crate::{Batch, Error, Operator, Output, Progress, Records, Result};
 use arrow_array::{RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow_schema::{DataType, Field, SchemaRef};
-use fluvial_memory::{KeyColumn, KeyEncoder, RowBatch, RowCodec};
+use fluvial_memory::{KeyColumn, KeyEncoder, RowCodec};
 use fluvial_operators::JoinedBatch;
 use std::sync::Arc;
 
@@ -108,8 +108,7 @@ impl Table {
         let codec = RowCodec::new(self.schema.clone(), Some((key.clone(), places.clone())))?;
         let decoding = codec.clone();
         let make: OperatorFactory = Arc::new(move |_| {
-            let mut format = TableRows::new(decoding.clone());
-            let operator: Box<dyn Operator> = Box::new(Decode(move |rows: &RowBatch| format.decode(rows)));
+            let operator: Box<dyn Operator> = Box::new(Partitioned { format: TableRows::new(decoding.clone()) });
             Ok(operator)
         });
         let mut node = self.after("partition", String::new(), Body::Operator(make));
@@ -217,5 +216,22 @@ impl Table {
         let count: OperatorFactory = Arc::new(|_| Ok(Box::new(CountOperator::default())));
         let node = table.env.add(table.after("count", String::new(), Body::Operator(count)));
         Ok(DataStream::<u64>::new(&table.env, node).collect()?.into_iter().sum())
+    }
+}
+
+/// Makes rows that crossed workers into columns again. With one worker nothing is split, and columns come as they are.
+struct Partitioned {
+    format: TableRows,
+}
+
+impl Operator for Partitioned {
+    fn process(&mut self, _input: usize, mut batch: Batch, out: &mut dyn Output) -> Result<Progress> {
+        batch.position = None;
+        let batch = match &batch.records {
+            Records::Rows(rows) => self.format.decode(rows)?,
+            _ => batch,
+        };
+        out.send(0, batch)?;
+        Ok(Progress::Done)
     }
 }
