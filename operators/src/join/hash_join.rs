@@ -96,7 +96,6 @@ struct Task {
 }
 
 /// Where the probe rows of a pass come from.
-#[expect(clippy::large_enum_variant, reason = "one of them a join")]
 enum Source {
     /// From the caller, those that came early first.
     Pushed(Option<Box<(Spooled, SpoolReader)>>),
