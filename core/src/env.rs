@@ -45,7 +45,6 @@ pub(crate) struct Session {
 
 impl Session {
     fn start(config: &Config) -> Result<Self> {
-        config.check()?;
         let memory = MemoryManager::new(config.memory)?;
         let compression = if config.compress_spill { Compression::Lz4 } else { Compression::None };
         let spill =
@@ -113,6 +112,8 @@ impl Env {
     /// Runs what the given nodes need.
     pub(crate) fn run(&self, name: &str, roots: &[NodeId]) -> Result<JobReport> {
         let graph = self.graph().upstream_of(roots);
+        self.config().check()?;
+        graph.check_memory(name, self.config())?;
         let mut started = lock(&self.shared.session);
         let session = match started.take() {
             Some(session) => started.insert(session),
@@ -124,13 +125,14 @@ impl Env {
         let run = session.mesh.run(&lowered.plan)?;
         let after = session.spill.stats();
         let usage = session.memory.usage();
-        let operators = run.nodes.iter().zip(&lowered.metrics).map(|(node, metrics)| OperatorStats {
+        let spills = lowered.spills.iter().map(SpillManager::stats);
+        let operators = run.nodes.iter().zip(&lowered.metrics).zip(spills).map(|((node, metrics), spill)| OperatorStats {
             name: node.name.clone(),
             records_in: node.records_in + metrics.rows_read.load(Relaxed),
             records_out: node.records_out,
             busy_seconds: node.busy_nanos as f64 / 1e9,
-            spilled_bytes: metrics.spilled_bytes.load(Relaxed),
-            spill_files: metrics.spill_files.load(Relaxed),
+            spilled_bytes: spill.bytes_written,
+            spill_files: spill.files,
             merge_passes: metrics.merge_passes.load(Relaxed),
             memory_peak: usage.iter().filter(|u| u.operator == node.name).map(|u| u.peak as u64).max().unwrap_or(0),
         });

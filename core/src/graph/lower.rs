@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub(crate) struct Lowered {
     pub(crate) plan: Plan,
     pub(crate) metrics: Vec<Arc<NodeMetrics>>,
+    /// Counts what each node spills.
+    pub(crate) spills: Vec<SpillManager>,
 }
 
 /// The gates that a node waits for.
@@ -41,13 +43,19 @@ impl Graph {
         let nodes = self.nodes.into_iter().map(Arc::new).collect::<Vec<_>>();
         let start = StartLine::new(chains.len());
         let metrics: Vec<Arc<NodeMetrics>> = chains.iter().map(|_| Arc::default()).collect();
+        let spills: Vec<SpillManager> = chains.iter().map(|_| spill.counted()).collect();
         let mut fingerprint = Vec::new();
         let plan = chains.iter().enumerate().map(|(id, chain)| {
             let members: Vec<_> = chain.nodes.iter().map(|&n| nodes[n].clone()).collect();
             let labels: Vec<_> = members.iter().map(|n| n.label().to_owned()).collect();
             let uids: Vec<_> = chain.nodes.iter().map(|&n| description.nodes[n].uid.as_str()).collect();
             fingerprint.push(format!("{} ({})", labels.join(" -> "), uids.join(" ")));
-            let resources = Resources { spill: spill.clone(), metrics: metrics[id].clone(), start: start.clone() };
+            let resources = Resources {
+                spill: spills[id].clone(),
+                metrics: metrics[id].clone(),
+                memory: members.iter().map(|n| n.memory).sum(),
+                start: start.clone(),
+            };
             PlanNode {
                 id,
                 name: labels.join(" -> "),
@@ -57,7 +65,7 @@ impl Graph {
             }
         });
         let nodes = plan.collect();
-        Lowered { plan: Plan { name: name.to_owned(), nodes, fingerprint }, metrics }
+        Lowered { plan: Plan { name: name.to_owned(), nodes, fingerprint }, metrics, spills }
     }
 
     /// For each node the gates that it waits for, and the one that it opens.
@@ -123,12 +131,14 @@ impl Partitioner for ToFirst {
 struct Resources {
     spill: SpillManager,
     metrics: Arc<NodeMetrics>,
+    /// Segments that an instance reserves.
+    memory: usize,
     start: Arc<StartLine>,
 }
 
 impl Resources {
     fn task(&self, operator: &OperatorContext) -> TaskContext {
-        TaskContext { operator: operator.clone(), spill: self.spill.clone(), metrics: self.metrics.clone() }
+        TaskContext::new(operator, &self.spill, &self.metrics, self.memory)
     }
 }
 

@@ -1,16 +1,40 @@
-use crate::OperatorContext;
-use fluvial_memory::SpillManager;
+use crate::{OperatorContext, Result};
+use fluvial_memory::{Reservation, SpillManager};
 use serde::Serialize;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// What an operator's factory is given: the runtime's context, and what the jobs of an environment share.
 #[derive(Clone)]
 pub(crate) struct TaskContext {
-    pub(crate) operator: OperatorContext,
+    operator: OperatorContext,
+    /// Counts what this node spills apart from what others do.
     pub(crate) spill: SpillManager,
     pub(crate) metrics: Arc<NodeMetrics>,
+    /// Segments that the node's description promised and this instance has not reserved yet.
+    promised: Arc<AtomicUsize>,
+}
+
+impl TaskContext {
+    /// For one instance of nodes that promise to reserve so many segments.
+    pub(crate) fn new(operator: &OperatorContext, spill: &SpillManager, metrics: &Arc<NodeMetrics>, promised: usize) -> Self {
+        Self {
+            operator: operator.clone(),
+            spill: spill.clone(),
+            metrics: metrics.clone(),
+            promised: Arc::new(promised.into()),
+        }
+    }
+
+    /// Reserves segments in the operator's name: no more than its node [said](super::Node::memory), since what the nodes of a
+    /// job say together is checked against the budget before it starts.
+    pub(crate) fn reserve(&self, segments: usize) -> Result<Reservation> {
+        let promised = self.promised.load(Relaxed);
+        debug_assert!(segments <= promised, "`{}` reserves {segments} segments, its node said {promised}", self.name);
+        self.promised.store(promised.saturating_sub(segments), Relaxed);
+        Ok(self.memory.reserve(&self.name, segments)?)
+    }
 }
 
 impl Deref for TaskContext {
@@ -30,16 +54,7 @@ pub(crate) struct NodeMetrics {
     /// Parts of the input that were read.
     pub(crate) parts_read: AtomicU64,
     pub(crate) parts: AtomicU64,
-    pub(crate) spilled_bytes: AtomicU64,
-    pub(crate) spill_files: AtomicU64,
     pub(crate) merge_passes: AtomicU64,
-}
-
-impl NodeMetrics {
-    pub(crate) fn spilled(&self, bytes: u64, files: u64) {
-        self.spilled_bytes.fetch_add(bytes, Relaxed);
-        self.spill_files.fetch_add(files, Relaxed);
-    }
 }
 
 /// What one operator did in one process: its instances together.
