@@ -7,7 +7,7 @@
 //! the memory of three.
 
 use super::{AggregateSpec, Function, Grouped, Table, schema_of};
-use crate::Result;
+use crate::{Error, Result};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
@@ -115,6 +115,9 @@ impl Counted {
         let mut places = Vec::new();
         for column in &columns {
             let data_type = grouped.table.schema.field(grouped.table.column(column)?).data_type();
+            if data_type.is_nested() {
+                return Err(Error::Plan(format!("column `{column}` is nested ({data_type}); distinct values cannot be counted")));
+            }
             places.push(types.iter().position(|t| t == data_type).unwrap_or_else(|| {
                 types.push(data_type.clone());
                 types.len() - 1
