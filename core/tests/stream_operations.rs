@@ -84,6 +84,12 @@ proptest! {
             let sums = stream.map_partition(|part| std::iter::once(part.map(|r| r.1).sum::<i64>()));
             prop_assert_eq!(sums.collect().unwrap().into_iter().sum::<i64>(), rows.iter().map(|r| r.1).sum::<i64>());
             prop_assert_eq!(stream.count().unwrap(), rows.len() as u64);
+            check(stream.try_map(|r| Ok::<_, String>(r.1 + 1)), rows.iter().map(|r| r.1 + 1).collect(), "try_map");
+            let words = stream.flat_map_with(|r, out| r.2.split('b').for_each(|w| out.push(w.to_owned())));
+            check(words, rows.iter().flat_map(|r| r.2.split('b').map(str::to_owned)).collect(), "flat_map_with");
+            let copies = env.config().threads;
+            let everywhere = (0..copies).flat_map(|_| rows.clone()).collect();
+            check(stream.clone().broadcast().map(|r| r), everywhere, "broadcast");
         }
     }
 
@@ -165,6 +171,12 @@ proptest! {
                 .unwrap()
             };
             let all: Vec<u32> = groups(&rows).into_keys().collect();
+            check(stream.sort_partition(|r| r.1), rows.clone(), "sort_partition");
+            let parts = stream.sort_partition(|r| r.1).map_partition(|part| {
+                let keys: Vec<i64> = part.map(|r| r.1).collect();
+                std::iter::once(keys.is_sorted())
+            });
+            prop_assert_eq!(parts.collect().unwrap(), vec![true; env.config().threads]);
             prop_assert_eq!(&sorted(keys(stream.partition_by_hash(|r| r.0)).concat()), &all);
             check(stream.partition_by_hash(|r| r.0), rows.clone(), "partition_by_hash");
             prop_assert_eq!(&sorted(keys(stream.partition_by_range(|r| r.0))).concat(), &all);

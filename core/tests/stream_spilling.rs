@@ -130,7 +130,9 @@ fn groupings() {
     let aggregate = |env: &Env| env.generate(ROWS, row).key_by(|r| r.0).aggregate(Largest);
     gives("aggregate", aggregate, groups.iter().map(|(k, g)| (*k, (g.len() as u64, largest(g)))).collect());
     let group = |env: &Env| {
-        env.generate(ROWS, row).key_by(|r| r.0).reduce_group(|key, rows, out| out.push((*key, rows.map(|r| r.2).max().unwrap_or_default())))
+        env.generate(ROWS, row)
+            .key_by(|r| r.0)
+            .reduce_group(|key, rows, out| out.push((*key, rows.map(|r| r.2).max().unwrap_or_default())))
     };
     gives("reduce_group", group, each(&largest));
     let fold = |env: &Env| env.generate(ROWS, row).key_by(|r| r.0).fold(0u64, |sum, r| *sum += r.1);

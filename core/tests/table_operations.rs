@@ -3,6 +3,7 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_schema::DataType;
 use fluvial_core::io::PredicateOp;
 use fluvial_core::{Config, Env, JoinStrategy, JoinType, MINIMUM_MEMORY_PER_WORKER, Table};
 use proptest::prelude::*;
@@ -107,6 +108,22 @@ proptest! {
             let value: ArrayRef = Arc::new(Int64Array::from(vec![5]));
             let few = t.filter_by("k", PredicateOp::Lt, value).unwrap();
             prop_assert_eq!(&got(&few), &rows.iter().filter(|r| r.0.is_some_and(|k| k < 5)).cloned().collect::<Vec<_>>());
+            let odd = t.filter(|batch| {
+                let odd = batch.column(2).as_primitive::<Int64Type>().iter().map(|v| v.map(|v| v % 2 != 0));
+                Ok(odd.collect())
+            });
+            prop_assert_eq!(&got(&odd), &rows.iter().filter(|r| r.2 % 2 != 0).cloned().collect::<Vec<_>>());
+            let doubled = |batch: &RecordBatch| -> ArrayRef {
+                Arc::new(batch.column(2).as_primitive::<Int64Type>().unary::<_, Int64Type>(|v| 2 * v))
+            };
+            let computed = t.with_column("v", DataType::Int64, move |batch| Ok(doubled(batch)));
+            prop_assert_eq!(&got(&computed), &rows.iter().map(|r| (r.0, r.1.clone(), 2 * r.2)).collect::<Vec<_>>());
+            let added = t.with_column("w", DataType::Int64, move |batch| Ok(doubled(batch))).select("k, s, w as v").unwrap();
+            prop_assert_eq!(&got(&added), &got(&computed));
+            let halves = t.map_batches(t.schema().clone(), |batch| Ok(batch.slice(0, batch.num_rows() / 2)));
+            prop_assert_eq!(halves.count().unwrap(), rows.chunks(17).map(|c| c.len() as u64 / 2).sum::<u64>());
+            let parts = t.partition_by_hash("k").unwrap().sort_partition("k desc, s nulls first").unwrap();
+            prop_assert_eq!(&sorted(got(&parts)), &all);
             let renamed = t.rename("v", "w").unwrap().drop_columns("k").unwrap();
             prop_assert_eq!(renamed.schema().fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["s", "w"]);
             prop_assert_eq!(renamed.count().unwrap(), rows.len() as u64);

@@ -93,9 +93,13 @@ fn orders() {
     let mut ordered: Vec<Brief> = (0..ROWS).map(brief).collect();
     ordered.sort_by_key(|r| (r.0.is_none(), std::cmp::Reverse(r.0), r.1));
     let in_order = |operator: &str, build: &dyn Fn(Table) -> Table, expected: &[Brief]| {
-        runs(operator, |env| build(plain(env)), |found, what| {
-            assert!(briefs(found, 0).into_iter().flatten().eq(expected.iter().copied()), "{what}");
-        });
+        runs(
+            operator,
+            |env| build(plain(env)),
+            |found, what| {
+                assert!(briefs(found, 0).into_iter().flatten().eq(expected.iter().copied()), "{what}");
+            },
+        );
     };
     let by = "k desc, i";
     in_order("sort", &|t| t.sort(by).unwrap(), &ordered);
@@ -107,9 +111,13 @@ fn orders() {
     ordered.sort_by_key(|r| (r.0.is_some(), r.0, -r.1));
     in_order("sort", &|t| t.sort("k nulls first, i desc").unwrap(), &ordered);
     let expected = sorted(ordered);
-    runs("sort_partition", |env| plain(env).partition_by_hash("k").unwrap().sort_partition("k").unwrap(), |found, what| {
-        assert!(sorted(briefs(found, 0)).into_iter().flatten().eq(expected.iter().copied()), "{what}");
-    });
+    runs(
+        "sort_partition",
+        |env| plain(env).partition_by_hash("k").unwrap().sort_partition("k").unwrap(),
+        |found, what| {
+            assert!(sorted(briefs(found, 0)).into_iter().flatten().eq(expected.iter().copied()), "{what}");
+        },
+    );
 }
 
 #[test]
@@ -118,7 +126,9 @@ fn groupings() {
     (0..ROWS).for_each(|i| groups.entry(key(i)).or_default().push(i));
     let expected: Vec<_> = groups
         .iter()
-        .map(|(k, g)| (*k, [g.len() as i64, g.iter().sum(), g.len() as i64, g.iter().map(|i| i % 3).collect::<BTreeSet<_>>().len() as i64]))
+        .map(|(k, g)| {
+            (*k, [g.len() as i64, g.iter().sum(), g.len() as i64, g.iter().map(|i| i % 3).collect::<BTreeSet<_>>().len() as i64])
+        })
         .collect();
     let by_key = |env: &Env| {
         let thirds = plain(env).with_column("third", DataType::Int64, |batch| {
@@ -140,7 +150,8 @@ fn groupings() {
             assert!(sorted(all) == expected, "{what}");
         });
     }
-    let counted = |env: &Env| plain(env).group_by("").unwrap().aggregate("count(distinct s) as s, count(distinct k) as k").unwrap();
+    let counted =
+        |env: &Env| plain(env).group_by("").unwrap().aggregate("count(distinct s) as s, count(distinct k) as k").unwrap();
     runs("distinct", counted, |found, what| {
         let numbers = |c: usize| found[0].column(c).as_primitive::<Int64Type>().value(0);
         let keys = groups.keys().flatten().count() as i64;
@@ -186,7 +197,9 @@ fn joins() {
                 left.join(&right, "i = ri").unwrap().kind(kind).strategy(strategy).all().unwrap()
             };
             runs("join", join, |found, what| {
-                let half = |from: usize| briefs(found, from).into_iter().map(|row| row.inspect(|r| assert_eq!(*r, brief(r.1))).map(|r| r.1));
+                let half = |from: usize| {
+                    briefs(found, from).into_iter().map(|row| row.inspect(|r| assert_eq!(*r, brief(r.1))).map(|r| r.1))
+                };
                 let rights: Vec<_> = match kind {
                     JoinType::Semi | JoinType::Anti => half(0).map(|_| None).collect(),
                     _ => half(4).collect(),

@@ -19,12 +19,7 @@ pub(crate) struct TaskContext {
 impl TaskContext {
     /// For one instance of nodes that promise to reserve so many segments.
     pub(crate) fn new(operator: &OperatorContext, spill: &SpillManager, metrics: &Arc<NodeMetrics>, promised: usize) -> Self {
-        Self {
-            operator: operator.clone(),
-            spill: spill.clone(),
-            metrics: metrics.clone(),
-            promised: Arc::new(promised.into()),
-        }
+        Self { operator: operator.clone(), spill: spill.clone(), metrics: metrics.clone(), promised: Arc::new(promised.into()) }
     }
 
     /// Reserves segments in the operator's name: no more than its node [said](super::Node::memory), since what the nodes of a

@@ -81,12 +81,9 @@ impl Grouped {
         let partial = Table::new(&table.env, combine, table.schema.clone());
         let (shape, schema) = (plan.shape(), plan.schema.clone());
         let make: OperatorFactory = Arc::new(move |context| plan.clone().operator(context));
-        let mut node = partial.after(
-            "aggregate",
-            if wanted.is_empty() { by.clone() } else { format!("{by}; {wanted}") },
-            Body::Operator(make),
-        )
-        .reserves(least::AGGREGATE);
+        let mut node = partial
+            .after("aggregate", if wanted.is_empty() { by.clone() } else { format!("{by}; {wanted}") }, Body::Operator(make))
+            .reserves(least::AGGREGATE);
         node.inputs[0].distribution =
             Distribution::Hash { key: by, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
         Ok(Table::new(&table.env, table.env.add(node), schema))
