@@ -119,7 +119,10 @@ impl Env {
             Some(session) => started.insert(session),
             None => started.insert(Session::start(&self.shared.config)?),
         };
-        let lowered = graph.lower(name, &session.spill);
+        // All at once, so that no operator that takes more than its minimum leaves another without.
+        let segments = graph.nodes.iter().map(|n| n.memory).sum::<usize>() * self.config().threads;
+        let pot = session.memory.reserve(&format!("job {name}"), segments)?;
+        let lowered = graph.lower(name, &session.spill, &pot);
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
         let run = session.mesh.run(&lowered.plan)?;
@@ -153,6 +156,7 @@ impl Env {
     /// Ends the workers and leaves the mesh of processes. The next job would start them again. Dropping the environment and all
     /// streams made from it does the same.
     pub fn close(&self) {
+        self.shared.monitor.forget();
         drop(lock(&self.shared.session).take());
     }
 

@@ -32,6 +32,10 @@ fn counts(env: &Env, read: &Arc<AtomicUsize>) -> Result<Table> {
     table.group_by("g")?.aggregate(counts)?.sort("g")
 }
 
+fn size(bytes: usize) -> String {
+    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
+}
+
 #[test]
 fn less_than_the_plan_needs_is_an_error_before_the_job_starts() {
     let read = Arc::new(AtomicUsize::new(0));
@@ -47,10 +51,10 @@ fn less_than_the_plan_needs_is_an_error_before_the_job_starts() {
         let error = counts(&env, &read).unwrap().collect().unwrap_err().to_string();
         let workers = if threads == 1 { "1 worker".to_owned() } else { format!("{threads} workers") };
         let expected = format!(
-            "memory: {} KiB given, job `collect` needs at least {} for {workers} (each 4448 KiB: 2 x aggregate 2112 KiB, \
+            "memory: {} given, job `collect` needs at least {} for {workers} (each 4448 KiB: 2 x aggregate 2112 KiB, \
              distinct 1056 KiB, 3 x combine 768 KiB, sort 512 KiB)",
-            memory >> 10,
-            format_args!("{} KiB", 4448 * threads),
+            size(memory),
+            size(4448 * threads << 10),
         );
         assert_eq!(error, expected);
     }

@@ -108,12 +108,7 @@ impl MemoryManager {
                 budget: self.budget(),
             });
         }
-        let shared = ReservationShared::new(self.shared.clone(), operator, minimum);
-        let mut state = self.shared.lock();
-        state.consumers.retain(|c| c.strong_count() > 0);
-        state.consumers.push(Arc::downgrade(&shared));
-        drop(state);
-        Ok(Reservation::new(shared))
+        Ok(self.shared.adopt(operator, minimum))
     }
 
     /// The budget in bytes.
@@ -142,6 +137,16 @@ impl MemoryManager {
 }
 
 impl ManagerShared {
+    /// A reservation of segments that are charged already.
+    pub(crate) fn adopt(self: &Arc<Self>, operator: &str, minimum: usize) -> Reservation {
+        let shared = ReservationShared::new(self.clone(), operator, minimum);
+        let mut state = self.lock();
+        state.consumers.retain(|c| c.strong_count() > 0);
+        state.consumers.push(Arc::downgrade(&shared));
+        drop(state);
+        Reservation::new(shared)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock is held cannot leave the state half-changed in a way that matters: counters only.
         self.state.lock().unwrap_or_else(|e| e.into_inner())

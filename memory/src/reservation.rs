@@ -23,7 +23,7 @@ pub struct Reservation {
 pub(crate) struct ReservationShared {
     manager: Arc<ManagerShared>,
     operator: String,
-    minimum: usize,
+    minimum: AtomicUsize,
     /// Segments charged to this operator.
     held: AtomicUsize,
     /// Of those, in extents or heap charges.
@@ -38,7 +38,7 @@ impl ReservationShared {
         Arc::new(Self {
             manager,
             operator: operator.to_owned(),
-            minimum,
+            minimum: minimum.into(),
             held: minimum.into(),
             used: 0.into(),
             requested: 0.into(),
@@ -97,11 +97,11 @@ impl ReservationShared {
         let _ = self
             .held
             .fetch_update(Relaxed, Relaxed, |held| {
-                let surplus = held.saturating_sub(self.minimum.max(used + slack));
+                let surplus = held.saturating_sub(self.minimum.load(Relaxed).max(used + slack));
                 (surplus > 0).then(|| held - surplus)
             })
             .map(|held| {
-                let surplus = held - self.minimum.max(used + slack);
+                let surplus = held - self.minimum.load(Relaxed).max(used + slack);
                 self.manager.discharge(surplus);
                 let _ = self.requested.fetch_update(Relaxed, Relaxed, |r| Some(r.saturating_sub(surplus)));
             });
@@ -153,7 +153,37 @@ impl Reservation {
 
     /// Segments guaranteed.
     pub fn minimum(&self) -> usize {
-        self.shared.minimum
+        self.shared.minimum.load(Relaxed)
+    }
+
+    /// Raises what is guaranteed to `segments`, so that whatever others take, that much is here; false if the pool has not
+    /// so much. A guarantee is never lowered, and a smaller one than there is says true.
+    pub fn guarantee(&self, segments: usize) -> bool {
+        let shared = &self.shared;
+        let minimum = shared.minimum.load(Relaxed);
+        if segments <= minimum {
+            return true;
+        }
+        // First the promise, so that nothing of what is held goes back meanwhile.
+        shared.minimum.store(segments, Relaxed);
+        let lacking = segments.saturating_sub(shared.held());
+        if lacking == 0 || shared.manager.charge(lacking) {
+            shared.grown(lacking);
+            return true;
+        }
+        shared.minimum.store(minimum, Relaxed);
+        false
+    }
+
+    /// Moves `segments` of what this reservation guarantees to one of their own for `operator`; none if so many are not free
+    /// here. For a whole that is reserved at once and given out in parts.
+    pub fn split(&self, operator: &str, segments: usize) -> Option<Reservation> {
+        let shared = &self.shared;
+        let used = shared.used.load(Relaxed);
+        let rest = |minimum: usize| minimum.checked_sub(segments).filter(|rest| *rest >= used);
+        shared.minimum.fetch_update(Relaxed, Relaxed, rest).ok()?;
+        shared.held.fetch_sub(segments, Relaxed);
+        Some(shared.manager.adopt(operator, segments))
     }
 
     /// Segments charged to this operator.

@@ -14,6 +14,11 @@ mod number;
 mod shelf;
 mod sort;
 
+use crate::Result;
+use crate::graph::TaskContext;
+use fluvial_memory::Reservation;
+use fluvial_operators::ExternalSort;
+
 pub(crate) use aggregate::AggregateOperator;
 pub(crate) use combine::CombineSink;
 pub(crate) use cross::CrossOperator;
@@ -42,6 +47,16 @@ pub(crate) mod least {
     pub(crate) const JOIN: usize = MINIMUM_JOIN_SEGMENTS;
     /// All pairs.
     pub(crate) const CROSS: usize = MINIMUM_JOIN_SEGMENTS;
+}
+
+/// The reservation of a sort: where the budget is many times what the job needs, enough for blocks of full length.
+fn sort_reservation(context: &TaskContext, least: usize) -> Result<Reservation> {
+    let reservation = context.reserve(least)?;
+    if context.is_ample() {
+        // If the pool has not so much after all, blocks are shorter.
+        let _ = reservation.guarantee(ExternalSort::FULL_BLOCK_SEGMENTS);
+    }
+    Ok(reservation)
 }
 
 /// Rows that an operator gives at a time.

@@ -3,8 +3,11 @@ use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskCon
 use crate::chain::AnyCollector;
 use crate::runtime::{Edge, NodeKind, Partitioner, Plan, PlanNode, Route};
 use crate::{Batch, OperatorContext, Result};
-use fluvial_memory::SpillManager;
+use fluvial_memory::{Reservation, SpillManager};
 use std::sync::Arc;
+
+/// How many times what the operators reserve a budget is that has more for each.
+const AMPLE: usize = 4;
 
 /// A plan, and what its nodes count.
 pub(crate) struct Lowered {
@@ -24,7 +27,7 @@ struct Chain {
 
 impl Graph {
     /// Fuses chains and gives the runtime its plan. Nodes of the plan are in the order of the graph.
-    pub(crate) fn lower(self, name: &str, spill: &SpillManager) -> Lowered {
+    pub(crate) fn lower(self, name: &str, spill: &SpillManager, pot: &Reservation) -> Lowered {
         let description = self.describe();
         let consumers = self.consumers();
         let (waits, opens) = self.hang_gates();
@@ -43,6 +46,7 @@ impl Graph {
         let nodes = self.nodes.into_iter().map(Arc::new).collect::<Vec<_>>();
         let start = StartLine::new(chains.len());
         let metrics: Vec<Arc<NodeMetrics>> = chains.iter().map(|_| Arc::default()).collect();
+        let ample = pot.minimum() * AMPLE <= pot.limit();
         let spills: Vec<SpillManager> = chains.iter().map(|_| spill.counted()).collect();
         let mut fingerprint = Vec::new();
         let plan = chains.iter().enumerate().map(|(id, chain)| {
@@ -53,6 +57,7 @@ impl Graph {
             let resources = Resources {
                 spill: spills[id].clone(),
                 metrics: metrics[id].clone(),
+                pot: (pot.clone(), ample),
                 memory: members.iter().map(|n| n.memory).sum(),
                 start: start.clone(),
             };
@@ -131,6 +136,8 @@ impl Partitioner for ToFirst {
 struct Resources {
     spill: SpillManager,
     metrics: Arc<NodeMetrics>,
+    /// What all instances of all nodes reserve, and whether the budget is several times that.
+    pot: (Reservation, bool),
     /// Segments that an instance reserves.
     memory: usize,
     start: Arc<StartLine>,
@@ -138,7 +145,7 @@ struct Resources {
 
 impl Resources {
     fn task(&self, operator: &OperatorContext) -> TaskContext {
-        TaskContext::new(operator, &self.spill, &self.metrics, self.memory)
+        TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory)
     }
 }
 

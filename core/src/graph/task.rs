@@ -12,14 +12,36 @@ pub(crate) struct TaskContext {
     /// Counts what this node spills apart from what others do.
     pub(crate) spill: SpillManager,
     pub(crate) metrics: Arc<NodeMetrics>,
+    /// What all operators of the job reserve, to be given out.
+    pot: Reservation,
+    /// Whether the budget is several times that.
+    ample: bool,
     /// Segments that the node's description promised and this instance has not reserved yet.
     promised: Arc<AtomicUsize>,
 }
 
 impl TaskContext {
     /// For one instance of nodes that promise to reserve so many segments.
-    pub(crate) fn new(operator: &OperatorContext, spill: &SpillManager, metrics: &Arc<NodeMetrics>, promised: usize) -> Self {
-        Self { operator: operator.clone(), spill: spill.clone(), metrics: metrics.clone(), promised: Arc::new(promised.into()) }
+    pub(crate) fn new(
+        operator: &OperatorContext,
+        spill: &SpillManager,
+        metrics: &Arc<NodeMetrics>,
+        (pot, ample): (&Reservation, bool),
+        promised: usize,
+    ) -> Self {
+        Self {
+            operator: operator.clone(),
+            spill: spill.clone(),
+            metrics: metrics.clone(),
+            pot: pot.clone(),
+            ample,
+            promised: Arc::new(promised.into()),
+        }
+    }
+
+    /// Whether the budget is several times what the job's operators reserve.
+    pub(crate) fn is_ample(&self) -> bool {
+        self.ample
     }
 
     /// Reserves segments in the operator's name: no more than its node [said](super::Node::memory), since what the nodes of a
@@ -28,7 +50,10 @@ impl TaskContext {
         let promised = self.promised.load(Relaxed);
         debug_assert!(segments <= promised, "`{}` reserves {segments} segments, its node said {promised}", self.name);
         self.promised.store(promised.saturating_sub(segments), Relaxed);
-        Ok(self.memory.reserve(&self.name, segments)?)
+        match self.pot.split(&self.name, segments) {
+            Some(reservation) => Ok(reservation),
+            None => Ok(self.memory.reserve(&self.name, segments)?),
+        }
     }
 }
 
