@@ -176,11 +176,12 @@ proptest! {
                         })
                         .collect();
                     let means = batch.column(from + 7).as_primitive::<Float64Type>();
-                    for i in 0..batch.num_rows() {
+                    let row = |i: usize| {
                         let key = (from == 1).then(|| columns[0][i]).flatten();
                         let mean = means.is_valid(i).then(|| means.value(i).to_bits());
-                        found.push((key, std::array::from_fn(|c| columns[from + c][i]), mean));
-                    }
+                        (key, std::array::from_fn(|c| columns[from + c][i]), mean)
+                    };
+                    found.extend((0..batch.num_rows()).map(row));
                 }
                 let expected: Vec<Out> = match by {
                     "" => vec![model(None, &rows)],

@@ -5,7 +5,10 @@ use crate::arena::Address;
 use crate::manager::{ManagerShared, Usage};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 
 /// Segments by which a reservation grows at the most, and slack that it keeps before it gives back.
 const CHUNK: usize = 32;
@@ -94,17 +97,26 @@ impl ReservationShared {
         let used = self.used.fetch_sub(n, Relaxed) - n;
         let pressed = self.requested.load(Relaxed) > 0;
         let slack = if pressed { 0 } else { CHUNK };
-        let _ = self
-            .held
-            .fetch_update(Relaxed, Relaxed, |held| {
-                let surplus = held.saturating_sub(self.minimum.load(Relaxed).max(used + slack));
-                (surplus > 0).then(|| held - surplus)
-            })
-            .map(|held| {
-                let surplus = held - self.minimum.load(Relaxed).max(used + slack);
-                self.manager.discharge(surplus);
-                let _ = self.requested.fetch_update(Relaxed, Relaxed, |r| Some(r.saturating_sub(surplus)));
-            });
+        let surplus = |held: usize| held.saturating_sub(self.minimum.load(SeqCst).max(used + slack));
+        let mut held = self.held.load(SeqCst);
+        let mut given = loop {
+            let given = surplus(held);
+            if given == 0 {
+                return;
+            }
+            match self.held.compare_exchange_weak(held, held - given, SeqCst, SeqCst) {
+                Ok(_) => break given,
+                Err(now) => held = now,
+            }
+        };
+        // A guarantee given meanwhile either saw what is held now, or is seen here.
+        let missing = self.minimum.load(SeqCst).saturating_sub(held - given).min(given);
+        if missing > 0 {
+            self.held.fetch_add(missing, SeqCst);
+            given -= missing;
+        }
+        self.manager.discharge(given);
+        let _ = self.requested.fetch_update(Relaxed, Relaxed, |r| Some(r.saturating_sub(given)));
     }
 }
 
@@ -164,14 +176,14 @@ impl Reservation {
         if segments <= minimum {
             return true;
         }
-        // First the promise, so that nothing of what is held goes back meanwhile.
-        shared.minimum.store(segments, Relaxed);
-        let lacking = segments.saturating_sub(shared.held());
+        // First the promise, so that nothing of what is held goes back meanwhile: see `put`.
+        shared.minimum.store(segments, SeqCst);
+        let lacking = segments.saturating_sub(shared.held.load(SeqCst));
         if lacking == 0 || shared.manager.charge(lacking) {
             shared.grown(lacking);
             return true;
         }
-        shared.minimum.store(minimum, Relaxed);
+        shared.minimum.store(minimum, SeqCst);
         false
     }
 

@@ -51,7 +51,7 @@ fn batches(shape: RowShape, numbers: impl Iterator<Item = u64>) -> Vec<RowBatch>
     numbers.chunks(500).map(batch).collect()
 }
 
-const SHAPE: RowShape = RowShape::fixed(8, 300);
+const SHAPE: RowShape = RowShape { key: KeyWidth::Fixed(8), row: Some(308) };
 
 /// How many rows come until there is no more for now.
 fn pull_all(mut pull: impl FnMut() -> (Progress, usize)) -> u64 {

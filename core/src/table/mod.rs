@@ -258,7 +258,10 @@ impl Table {
     {
         self.steps(kind, detail, schema, move || {
             let mut f = make();
-            move |batch, emit: &mut dyn FnMut(RecordBatch)| Ok(emit(f(batch)?))
+            move |batch, emit: &mut dyn FnMut(RecordBatch)| {
+                emit(f(batch)?);
+                Ok(())
+            }
         })
     }
 
