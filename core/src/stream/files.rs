@@ -162,8 +162,7 @@ where
         })?;
         self.metrics.rows_read.fetch_add(rows, Relaxed);
         if !more {
-            self.metrics.parts_read.fetch_add(1, Relaxed);
-            self.metrics.bytes_read.fetch_add(self.parts.splits[*part].bytes, Relaxed);
+            self.metrics.part_read(self.parts.splits[*part].bytes);
             self.current = None;
         }
         self.next.end_batch(None, context);
