@@ -35,7 +35,7 @@ pub fn run(args: Demo, start: Instant) -> Result<()> {
     jobs::revenue_by_customer(&env, &folder)?.to_table()?.print_first(10);
     let report = env.execute("revenue by customer")?;
     println!("{}", took(&report));
-    println!("\nmemory: {} resident at most, of them {} managed", format_bytes(peak_resident()), format_bytes(report.pool_peak));
+    println!("\nmemory: {} resident at most, {} of it managed", format_bytes(peak_resident()), format_bytes(report.pool_peak));
 
     println!("\nTry next:");
     suggestions(&folder).iter().for_each(|command| println!("  {command}"));
