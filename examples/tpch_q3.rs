@@ -4,7 +4,6 @@
 //!     cargo run --release --example tpch_q3 -- data
 
 use arrow::temporal_conversions::date32_to_datetime;
-use fluvial::memory::Descending;
 use fluvial::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

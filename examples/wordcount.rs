@@ -3,7 +3,6 @@
 //!     cargo run --release --example wordcount -- book.txt
 //!     cargo run --release --example wordcount -- --small
 
-use fluvial::memory::Descending;
 use fluvial::prelude::*;
 
 fn main() -> Result<()> {
