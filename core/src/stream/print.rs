@@ -115,4 +115,31 @@ mod tests {
         env.execute("print").unwrap();
         assert_eq!(shown.text(), "");
     }
+
+    #[test]
+    fn of_several_processes_the_first_prints() {
+        let count = 20_000u64;
+        let listeners: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let hosts: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap().to_string()).collect();
+        drop(listeners);
+        let shown = [(); 2].map(|()| [Shown::default(), Shown::default()]);
+        std::thread::scope(|scope| {
+            for (process, [sorted, some]) in shown.iter().enumerate() {
+                let config = Config { threads: 2, memory: 16 << 20, hosts: hosts.clone(), process, ..Config::default() };
+                scope.spawn(move || {
+                    let env = Env::new(config);
+                    env.sequence(0..count).sort_by(|n| *n).map(|n| n.to_string()).print_to(sorted.target());
+                    env.sequence(0..count).filter(|n| n % 1000 == 0).print_to(some.target());
+                    env.execute("print").unwrap();
+                });
+            }
+        });
+        let lines = |shown: &Shown| shown.text().lines().map(|l| l.parse().unwrap()).collect::<Vec<u64>>();
+        let [[sorted, some], others] = shown;
+        assert!(lines(&sorted).into_iter().eq(0..count));
+        let mut some = lines(&some);
+        some.sort_unstable();
+        assert!(some.into_iter().eq((0..count).step_by(1000)));
+        assert!(others.iter().all(|shown| shown.text().is_empty()));
+    }
 }

@@ -106,7 +106,7 @@ pub struct CustomerRevenue {
     urgent: u64,
     largest_order: f64,
     its_date: String,
-    its_clerk: String,
+    its_clerk: u32,
 }
 
 /// All line items joined with all orders, what they say of each customer, and all customers by revenue.
@@ -148,20 +148,23 @@ struct Summary {
     largest: Largest,
 }
 
-/// The order with the highest price; of two, the older.
+/// The order with the highest price; of two, the older. All of it is of fixed width, so that a state is changed in place.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Largest {
     price: f64,
     date: Date,
-    clerk: String,
+    clerk: u32,
 }
 
 impl Largest {
-    fn take(&mut self, other: Self) {
-        if (other.price, -other.date) > (self.price, -self.date) {
-            *self = other;
-        }
+    fn is_below(&self, price: f64, date: Date) -> bool {
+        (self.price, -self.date) < (price, -date)
     }
+}
+
+/// 951 of `Clerk#000000951`.
+fn clerk_number(clerk: &str) -> u32 {
+    clerk.rsplit('#').next().and_then(|digits| digits.parse().ok()).unwrap_or_default()
 }
 
 impl Aggregator<(LineItem, Order)> for Summarize {
@@ -178,7 +181,10 @@ impl Aggregator<(LineItem, Order)> for Summarize {
         summary.items += 1;
         summary.late += u64::from(item.l_receiptdate > item.l_commitdate);
         summary.urgent += u64::from(order.o_orderpriority.starts_with("1-"));
-        summary.largest.take(Largest { price: order.o_totalprice, date: order.o_orderdate, clerk: order.o_clerk });
+        let (price, date) = (order.o_totalprice, order.o_orderdate);
+        if summary.largest.is_below(price, date) {
+            summary.largest = Largest { price, date, clerk: clerk_number(&order.o_clerk) };
+        }
     }
 
     fn merge(&self, summary: &mut Summary, other: Summary) {
@@ -187,7 +193,9 @@ impl Aggregator<(LineItem, Order)> for Summarize {
         summary.items += other.items;
         summary.late += other.late;
         summary.urgent += other.urgent;
-        summary.largest.take(other.largest);
+        if summary.largest.is_below(other.largest.price, other.largest.date) {
+            summary.largest = other.largest;
+        }
     }
 
     fn finish(&self, summary: Summary) -> Summary {
