@@ -5,6 +5,10 @@
 
 use fluvial::prelude::*;
 
+// Every word is a `String` of its own: an allocator that is good at small things shows.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<()> {
     let env = Env::default();
     let input: Vec<String> = std::env::args().skip(1).filter(|a| a != "--small").collect();
