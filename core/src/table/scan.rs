@@ -46,6 +46,14 @@ impl Read {
         Self { input, options, splits: Vec::new() }
     }
 
+    /// The same error, of what could not be planned, with the file that says what columns there are.
+    pub(super) fn of_file(&self, error: Error) -> Error {
+        match (error, self.input.files().first()) {
+            (Error::Plan(message), Some(path)) => Error::File { path: path.clone(), message },
+            (other, _) => other,
+        }
+    }
+
     /// An error about a row: the `row`-th, from 0, of those that part `part` of the read gave.
     pub(super) fn failed(&self, part: u64, row: u64, message: &str) -> Error {
         let split = usize::try_from(part).ok().and_then(|part| self.splits.get(part));

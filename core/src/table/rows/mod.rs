@@ -54,12 +54,15 @@ impl Table {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Plan`](crate::Error::Plan) if a field has no column, or one of a type that it cannot take; names the field or the
-    /// column, the types and the columns there are. While the job runs: a value that does not become its field (a null, a number
+    /// [`Error::Plan`], or [`Error::File`] where the table is a read, if a field has no column, or one of a type that it cannot
+    /// take; names the field or the column, the types and the columns there are. While the job runs: a value that does not become its field (a null, a number
     /// that is too large); names the file and the row where the table is a read, the column, what was expected and what was
     /// found.
     pub fn rows<T: Data>(&self) -> Result<DataStream<T>> {
-        let reader = RowReader::new::<T>(&self.schema)?;
+        let reader = RowReader::new::<T>(&self.schema).map_err(|error| match &self.read {
+            Some(read) => read.of_file(error),
+            None => error,
+        })?;
         let columns: Vec<_> = reader.columns.iter().map(String::as_str).collect();
         let table = self.narrow(&columns)?;
         let read = table.read.clone();
@@ -93,7 +96,7 @@ impl Env {
     /// Files, folders or globs.
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) for what is not there or cannot be read, and as [`Table::rows`].
+    /// [`Error::File`] for what is not there or cannot be read, and as [`Table::rows`].
     pub fn read_parquet<T: Data>(&self, inputs: &[impl AsRef<str>]) -> Result<DataStream<T>> {
         self.read_as(inputs, &Format::Parquet)?.rows()
     }

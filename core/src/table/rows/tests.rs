@@ -292,6 +292,19 @@ fn a_row_that_does_not_fit_is_named_with_its_file_and_place() {
     assert!(wrong.contains("column `key` is Int64, expected a string"), "{wrong}");
 }
 
+#[test]
+fn a_field_without_a_column_is_named_with_its_file_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = Env::new(Config { threads: 1, ..Config::default() });
+    for name in ["keys.parquet", "keys.csv", "keys.jsonl"] {
+        let path = folder.path().join(name).to_str().unwrap().to_owned();
+        env.sequence(0..3).to_table().unwrap().rename("value", "key").unwrap().write(&path).unwrap();
+        env.execute("write").unwrap();
+        let error = env.read_records::<Pair>(&[&path]).and_then(|pairs| pairs.count()).unwrap_err().to_string();
+        assert!(error.contains("`value`") && error.contains(&path), "{name}: {error}");
+    }
+}
+
 /// Printed with `--nocapture`; what is asserted is only that it is read.
 #[test]
 fn records_a_second() {
