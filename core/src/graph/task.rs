@@ -2,8 +2,9 @@ use crate::OperatorContext;
 use fluvial_memory::SpillManager;
 use serde::Serialize;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// What an operator's factory is given: the runtime's context, and what the jobs of an environment share.
 #[derive(Clone)]
@@ -30,12 +31,21 @@ pub(crate) struct NodeMetrics {
     /// Parts of the input that were read.
     pub(crate) parts_read: AtomicU64,
     pub(crate) parts: AtomicU64,
+    /// When the first of them had been read.
+    pub(crate) first_part: OnceLock<Instant>,
     pub(crate) spilled_bytes: AtomicU64,
     pub(crate) spill_files: AtomicU64,
     pub(crate) merge_passes: AtomicU64,
 }
 
 impl NodeMetrics {
+    /// A part of the input, of so many bytes of a file, was read to its end.
+    pub(crate) fn part_read(&self, bytes: u64) {
+        self.first_part.get_or_init(Instant::now);
+        self.parts_read.fetch_add(1, Relaxed);
+        self.bytes_read.fetch_add(bytes, Relaxed);
+    }
+
     pub(crate) fn spilled(&self, bytes: u64, files: u64) {
         self.spilled_bytes.fetch_add(bytes, Relaxed);
         self.spill_files.fetch_add(files, Relaxed);

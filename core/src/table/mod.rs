@@ -7,6 +7,7 @@
 mod columns;
 mod group;
 mod join;
+mod print;
 mod rows;
 mod scan;
 mod sort;
