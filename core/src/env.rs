@@ -7,6 +7,7 @@ use crate::{Config, Result};
 use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 /// Builds and runs jobs. Cheap to clone; clones are the same environment.
 ///
@@ -111,6 +112,7 @@ impl Env {
 
     /// Runs what the given nodes need.
     pub(crate) fn run(&self, name: &str, roots: &[NodeId]) -> Result<JobReport> {
+        let called = Instant::now();
         let graph = self.graph().upstream_of(roots);
         self.config().check()?;
         graph.check_memory(name, self.config())?;
@@ -127,6 +129,7 @@ impl Env {
         let before = session.spill.stats();
         let run = session.mesh.run(&lowered.plan)?;
         let after = session.spill.stats();
+        let first_part = lowered.metrics.iter().filter_map(|m| m.first_part.get()).min();
         let usage = session.memory.usage();
         let spills = lowered.spills.iter().map(SpillManager::stats);
         let operators = run.nodes.iter().zip(&lowered.metrics).zip(spills).map(|((node, metrics), spill)| OperatorStats {
@@ -142,6 +145,7 @@ impl Env {
         let report = JobReport {
             job: name.to_owned(),
             seconds: run.elapsed.as_secs_f64(),
+            first_part_seconds: first_part.map(|read| read.duration_since(called).as_secs_f64()),
             memory: session.memory.budget() as u64,
             pool_peak: session.memory.peak() as u64,
             peak_resident: peak_resident(),

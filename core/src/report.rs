@@ -11,6 +11,9 @@ pub struct JobReport {
     pub job: String,
     /// From its start to the end of the last worker.
     pub seconds: f64,
+    /// From the call that ran the job to the end of the first part of its inputs (a row group, a piece of a file); the workers
+    /// may have had to be started first. `None` if nothing was read from outside.
+    pub first_part_seconds: Option<f64>,
     /// Managed memory, in bytes.
     pub memory: u64,
     /// Most managed memory held at a time since the environment was made, in bytes.

@@ -11,16 +11,18 @@ use clap::Parser;
 use fluvial_core::{Error, Result, parse_aggregates};
 use job::Job;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    let start = Instant::now();
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Gen(Generate::Tpch(args)) => generate(args),
         Command::Sort(args) => sort(args),
         Command::Join(args) => join(args),
         Command::Aggregate(args) => aggregate(args),
-        Command::Demo(args) => demo::run(args),
+        Command::Demo(args) => demo::run(args, start),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

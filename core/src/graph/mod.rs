@@ -17,7 +17,7 @@ pub(crate) use task::{NodeMetrics, TaskContext};
 
 use crate::chain::AnyCollector;
 use crate::runtime::{BatchCodec, Partitioner};
-use crate::{Operator, Result, Source};
+use crate::{Config, Operator, Result, Source};
 use std::sync::Arc;
 
 /// Index of a node in its graph.
@@ -186,6 +186,11 @@ impl Node {
 }
 
 impl Distribution {
+    /// For a sink that only the first process has: batches stay where they are, as far as they are there.
+    pub(crate) fn to_first_process(config: &Config) -> Self {
+        if config.hosts.len() > 1 { Self::FirstProcess { workers: config.threads } } else { Self::Forward }
+    }
+
     fn label(&self) -> &'static str {
         match self {
             Self::Forward => "forward",

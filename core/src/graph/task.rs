@@ -2,8 +2,9 @@ use crate::{OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
 use serde::Serialize;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// What an operator's factory is given: the runtime's context, and what the jobs of an environment share.
 #[derive(Clone)]
@@ -74,7 +75,18 @@ pub(crate) struct NodeMetrics {
     /// Parts of the input that were read.
     pub(crate) parts_read: AtomicU64,
     pub(crate) parts: AtomicU64,
+    /// When the first of them had been read.
+    pub(crate) first_part: OnceLock<Instant>,
     pub(crate) merge_passes: AtomicU64,
+}
+
+impl NodeMetrics {
+    /// A part of the input, of so many bytes of a file, was read to its end.
+    pub(crate) fn part_read(&self, bytes: u64) {
+        self.first_part.get_or_init(Instant::now);
+        self.parts_read.fetch_add(1, Relaxed);
+        self.bytes_read.fetch_add(bytes, Relaxed);
+    }
 }
 
 /// What one operator did in one process: its instances together.

@@ -13,6 +13,7 @@ mod join;
 mod keyed;
 mod numbers;
 mod partition;
+mod print;
 mod sort;
 mod source;
 mod steps;

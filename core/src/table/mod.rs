@@ -8,6 +8,7 @@ mod columns;
 mod distinct;
 mod group;
 mod join;
+mod print;
 mod rows;
 mod scan;
 mod sort;

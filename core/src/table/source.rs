@@ -135,8 +135,7 @@ impl PartsSource {
         if current.ahead.is_none() {
             position.last = true;
             self.current = None;
-            self.metrics.parts_read.fetch_add(1, Relaxed);
-            self.metrics.bytes_read.fetch_add(self.parts.bytes(position.range as usize), Relaxed);
+            self.metrics.part_read(self.parts.bytes(position.range as usize));
         }
         Ok(Some((batch, position)))
     }

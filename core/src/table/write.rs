@@ -46,10 +46,9 @@ impl Table {
         Ok(())
     }
 
-    /// Files are written by the workers of the first process.
-    fn to_one_place(&self) -> Distribution {
-        let config = self.env.config();
-        if config.hosts.len() > 1 { Distribution::FirstProcess { workers: config.threads } } else { Distribution::Forward }
+    /// Files and the standard output are written by the workers of the first process.
+    pub(super) fn to_one_place(&self) -> Distribution {
+        Distribution::to_first_process(self.env.config())
     }
 }
 
