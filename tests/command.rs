@@ -240,6 +240,27 @@ fn wrong_input_is_one_line_that_names_what_and_where() {
 }
 
 #[test]
+fn a_budget_that_the_plan_does_not_fit_is_one_line_before_anything_runs() {
+    let folder = folder();
+    let out = folder.path().join("out.csv");
+    let (out, orders) = (out.to_str().unwrap(), input("orders"));
+    let counts = "count(distinct o_custkey) as customers, count(distinct o_orderdate) as days, sum(o_totalprice) as total";
+    let aggregate = |memory: &'static str| {
+        ["aggregate", &orders, "--by", "o_orderpriority", "--agg", counts, "--out", out, "--threads", "2", "--memory", memory]
+            .map(str::to_owned)
+    };
+    let tight = aggregate("4MiB");
+    let error = fails(&tight.each_ref().map(String::as_str));
+    assert!(error.contains("memory: 4 MiB given, job `aggregate` needs at least 7872 KiB for 2 workers"), "{error}");
+    assert!(error.contains("2 x aggregate") && error.contains("distinct 1056 KiB"), "{error}");
+    assert!(names(folder.path()).is_empty());
+    // What the line says is enough.
+    let enough = aggregate("7872KiB");
+    succeeds(&enough.each_ref().map(String::as_str));
+    assert_eq!(std::fs::read_to_string(out).unwrap().lines().count(), 6);
+}
+
+#[test]
 fn malformed_files_are_errors_that_name_the_file_and_leave_nothing() {
     let folder = folder();
     let torn = folder.path().join("torn.parquet");

@@ -46,7 +46,6 @@ pub(crate) struct Session {
 
 impl Session {
     fn start(config: &Config) -> Result<Self> {
-        config.check()?;
         let memory = MemoryManager::new(config.memory)?;
         let compression = if config.compress_spill { Compression::Lz4 } else { Compression::None };
         let spill =
@@ -115,25 +114,31 @@ impl Env {
     pub(crate) fn run(&self, name: &str, roots: &[NodeId]) -> Result<JobReport> {
         let called = Instant::now();
         let graph = self.graph().upstream_of(roots);
+        self.config().check()?;
+        graph.check_memory(name, self.config())?;
         let mut started = lock(&self.shared.session);
         let session = match started.take() {
             Some(session) => started.insert(session),
             None => started.insert(Session::start(&self.shared.config)?),
         };
-        let lowered = graph.lower(name, &session.spill);
+        // All at once, so that no operator that takes more than its minimum leaves another without.
+        let segments = graph.nodes.iter().map(|n| n.memory).sum::<usize>() * self.config().threads;
+        let pot = session.memory.reserve(&format!("job {name}"), segments)?;
+        let lowered = graph.lower(name, &session.spill, &pot);
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
         let run = session.mesh.run(&lowered.plan)?;
         let after = session.spill.stats();
         let first_part = lowered.metrics.iter().filter_map(|m| m.first_part.get()).min();
         let usage = session.memory.usage();
-        let operators = run.nodes.iter().zip(&lowered.metrics).map(|(node, metrics)| OperatorStats {
+        let spills = lowered.spills.iter().map(SpillManager::stats);
+        let operators = run.nodes.iter().zip(&lowered.metrics).zip(spills).map(|((node, metrics), spill)| OperatorStats {
             name: node.name.clone(),
             records_in: node.records_in + metrics.rows_read.load(Relaxed),
             records_out: node.records_out,
             busy_seconds: node.busy_nanos as f64 / 1e9,
-            spilled_bytes: metrics.spilled_bytes.load(Relaxed),
-            spill_files: metrics.spill_files.load(Relaxed),
+            spilled_bytes: spill.bytes_written,
+            spill_files: spill.files,
             merge_passes: metrics.merge_passes.load(Relaxed),
             memory_peak: usage.iter().filter(|u| u.operator == node.name).map(|u| u.peak as u64).max().unwrap_or(0),
         });
@@ -155,6 +160,7 @@ impl Env {
     /// Ends the workers and leaves the mesh of processes. The next job would start them again. Dropping the environment and all
     /// streams made from it does the same.
     pub fn close(&self) {
+        self.shared.monitor.forget();
         drop(lock(&self.shared.session).take());
     }
 

@@ -1,4 +1,4 @@
-use super::OUTPUT_ROWS;
+use super::{OUTPUT_ROWS, least};
 use crate::chain::{Collector, Context};
 use crate::graph::TaskContext;
 use crate::stream::{Accumulate, Data, KeySelector};
@@ -53,7 +53,7 @@ impl<T> Waiting<T> {
 
 impl<T: Data, S: KeySelector<T>, A: Accumulate<T>> CombineSink<T, S, A> {
     pub(crate) fn open(selector: S, accumulate: A, context: &TaskContext) -> Result<Self> {
-        let reservation = context.memory.reserve(&context.name, Combine::<A>::MINIMUM_SEGMENTS)?;
+        let reservation = context.reserve(least::COMBINE)?;
         let width = S::WIDTH.map_or(KeyWidth::Variable, KeyWidth::Fixed);
         let combine = Combine::new(reservation, width, accumulate.clone(), CombineOptions::default());
         let gathered = RowBatch::new(combine.shape());

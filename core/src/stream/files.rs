@@ -75,7 +75,7 @@ impl Env {
             let queue = context.shared(|| PartQueue::new(context.process, context.processes));
             let metrics = context.metrics.clone();
             metrics.parts.store(parts.splits.len().div_ceil(context.processes) as u64, Relaxed);
-            let memory = context.memory.reserve(&context.name, 0)?;
+            let memory = context.reserve(0)?;
             Ok(Box::new(FileSource { parts, queue, memory, metrics, next: next.into::<T>()?, current: None, ended: false }))
         };
         let node = Node {
@@ -86,6 +86,7 @@ impl Env {
             inputs: Vec::new(),
             build_input: None,
             body: Body::Source { make: Arc::new(make), port: typed_port::<T>() },
+            memory: 0,
             outputs: 1,
             bounded: true,
             estimate: Some(Estimate { bytes }),

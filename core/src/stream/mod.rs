@@ -126,6 +126,7 @@ impl<T: Data> DataStream<T> {
             inputs: vec![self.input()],
             build_input: None,
             body,
+            memory: 0,
             outputs: 1,
             bounded,
             estimate,

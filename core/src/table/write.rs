@@ -97,7 +97,7 @@ impl WriteParquet {
             Some(file) => file.clone(),
             None => slot.insert(ParquetFile::create(path, schema.clone(), options)?).clone(),
         };
-        let encoder = file.encoder(&context.memory.reserve(&context.name, 0)?);
+        let encoder = file.encoder(&context.reserve(0)?);
         let countdown = context.shared(|| Countdown::new(context.local_workers));
         Ok(Self { file, encoder, position: None, countdown })
     }
