@@ -200,10 +200,15 @@ proptest! {
             JoinStrategy::HashBuildRight,
             JoinStrategy::BroadcastLeft,
             JoinStrategy::BroadcastRight,
+            JoinStrategy::SortMerge,
         ];
         for env in environments() {
             let (l, r) = (env.from_collection(left.clone()), env.from_collection(right.clone()));
             for strategy in strategies {
+                // Two sorts and a join reserve 32 KiB more than that.
+                if strategy == JoinStrategy::SortMerge && env.config().memory == MINIMUM_MEMORY_PER_WORKER * env.config().threads {
+                    continue;
+                }
                 let join = || l.key_by(|l| l.0).join(&r.key_by(|r| r.0)).strategy(strategy);
                 let what = |kind: &str| format!("{kind} {strategy:?} {} workers", env.config().threads);
                 check(join().inner(|l, r| (Some(l), Some(r))), pairs.clone(), &what("inner"));

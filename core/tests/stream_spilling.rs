@@ -164,6 +164,7 @@ fn joins() {
         JoinStrategy::HashBuildRight,
         JoinStrategy::BroadcastLeft,
         JoinStrategy::BroadcastRight,
+        JoinStrategy::SortMerge,
     ] {
         let join = |env: &Env| {
             let (l, r) = sides(env);
@@ -172,14 +173,14 @@ fn joins() {
         gives("join", |env| join(env).inner(move |l, r| (number(Some(l)), number(Some(r)))), pairs.clone());
         let expected = [pairs.clone(), lonely_left.clone(), lonely_right.clone()].concat();
         gives("join", |env| join(env).full(move |l, r| (number(l), number(r))), expected);
-        if strategy == JoinStrategy::HashBuildLeft || strategy == JoinStrategy::HashBuildRight {
+        if matches!(strategy, JoinStrategy::HashBuildLeft | JoinStrategy::HashBuildRight | JoinStrategy::SortMerge) {
             let expected = [pairs.clone(), lonely_left.clone()].concat();
             gives("join", |env| join(env).left(move |l, r| (Some(l.1), number(r))), expected);
             let expected = [pairs.clone(), lonely_right.clone()].concat();
             gives("join", |env| join(env).right(move |l, r| (number(l), Some(r.1))), expected);
         }
         // Of the right side these need the keys alone, which fit.
-        if strategy == JoinStrategy::HashBuildLeft {
+        if matches!(strategy, JoinStrategy::HashBuildLeft | JoinStrategy::SortMerge) {
             gives("join", |env| join(env).semi().map(|l| l.1), lefts.intersection(&rights).copied().collect());
             gives("join", |env| join(env).anti().map(|l| l.1), lefts.difference(&rights).copied().collect());
         }

@@ -181,14 +181,20 @@ fn joins() {
         (JoinType::Semi, lefts.intersection(&some).map(|l| (Some(*l), None)).collect()),
         (JoinType::Anti, lonely_left),
     ];
-    let strategies =
-        [JoinStrategy::HashBuildLeft, JoinStrategy::HashBuildRight, JoinStrategy::BroadcastLeft, JoinStrategy::BroadcastRight];
+    let strategies = [
+        JoinStrategy::HashBuildLeft,
+        JoinStrategy::HashBuildRight,
+        JoinStrategy::BroadcastLeft,
+        JoinStrategy::BroadcastRight,
+        JoinStrategy::SortMerge,
+    ];
     for (kind, expected) in kinds {
         let expected = sorted(expected);
         for strategy in strategies {
             let broadcast = matches!(strategy, JoinStrategy::BroadcastLeft | JoinStrategy::BroadcastRight);
             // Broadcasts make a difference to pairs. Of the right side semi and anti joins need the keys alone, which fit.
-            let keys_alone = matches!(kind, JoinType::Semi | JoinType::Anti) && strategy != JoinStrategy::HashBuildLeft;
+            let keys_alone = matches!(kind, JoinType::Semi | JoinType::Anti)
+                && !matches!(strategy, JoinStrategy::HashBuildLeft | JoinStrategy::SortMerge);
             if (broadcast && kind != JoinType::Inner) || keys_alone {
                 continue;
             }

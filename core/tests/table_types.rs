@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// All types that can be a key.
 fn types() -> Vec<DataType> {
-    let zone = || Some("+01:00".into());
+    let zone = || Some("Europe/Berlin".into());
     let mut types = vec![Boolean, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float16, Float32, Float64];
     types.extend([Decimal32(7, 2), Decimal64(15, 0), Decimal128(20, 5), Decimal256(50, 3)]);
     types.extend([Utf8, LargeUtf8, Utf8View, Binary, LargeBinary, BinaryView, FixedSizeBinary(8)]);

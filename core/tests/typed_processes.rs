@@ -50,7 +50,7 @@ fn jobs(env: &Env) -> Result<Results> {
     any(&mut results, "reduce_group", &by_customer.reduce_group(|k, g, out| out.push((*k, g.map(|o| o.id).max()))))?;
     any(&mut results, "words", &orders.flat_map(|o| o.lines).key_by_ref(|l| l.0.as_str()).count())?;
     any(&mut results, "distinct", &orders.map(|o| o.state).distinct())?;
-    for strategy in [JoinStrategy::Auto, JoinStrategy::HashBuildLeft, JoinStrategy::BroadcastRight] {
+    for strategy in [JoinStrategy::Auto, JoinStrategy::HashBuildLeft, JoinStrategy::BroadcastRight, JoinStrategy::SortMerge] {
         let join = || by_customer.join(&named).strategy(strategy);
         any(&mut results, &format!("{strategy:?} inner join"), &join().inner(|o, c| (o.id, c.1)))?;
         any(&mut results, &format!("{strategy:?} full join"), &join().full(|o, c| (o.map(|o| o.id), c)))?;

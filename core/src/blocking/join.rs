@@ -1,11 +1,30 @@
+use super::merge_join::MergeJoinOperator;
 use super::{OUTPUT_ROWS, RowFormat, least};
 use crate::graph::TaskContext;
 use crate::{Batch, Error, Operator, Output, Progress, Records, Result};
 use fluvial_memory::RowBatch;
 use fluvial_operators::{HashJoin, JoinOptions, JoinOutput, JoinedBatch, Side};
 
-/// Joins two streams; input 0 is the left one.
-pub(crate) struct JoinOperator<L, R, M> {
+/// Opens the operator of a join: one that sorts both sides if `merge`, else one that hashes.
+pub(crate) fn open_join<L: RowFormat, R: RowFormat, M>(
+    merge: bool,
+    options: JoinOptions,
+    left: L,
+    right: R,
+    make: M,
+    context: &TaskContext,
+) -> Result<Box<dyn Operator>>
+where
+    M: FnMut(&JoinedBatch, &L, &R) -> Result<Batch> + 'static,
+{
+    Ok(match merge {
+        true => Box::new(MergeJoinOperator::open(options, left, right, make, context)?),
+        false => Box::new(JoinOperator::open(options, left, right, make, context)?),
+    })
+}
+
+/// Joins two streams by hash; input 0 is the left one.
+struct JoinOperator<L, R, M> {
     join: HashJoin,
     left: L,
     right: R,
@@ -22,7 +41,7 @@ where
     M: FnMut(&JoinedBatch, &L, &R) -> Result<Batch>,
 {
     /// With [`JoinOutput::CountOnly`] the result is one `u128` a worker.
-    pub(crate) fn open(mut options: JoinOptions, left: L, right: R, make: M, context: &TaskContext) -> Result<Self> {
+    fn open(mut options: JoinOptions, left: L, right: R, make: M, context: &TaskContext) -> Result<Self> {
         options.operator = context.name.clone();
         options.left_schema = left.schema();
         options.right_schema = right.schema();

@@ -10,6 +10,7 @@ mod cross;
 mod format;
 mod group;
 mod join;
+mod merge_join;
 mod number;
 mod shelf;
 mod sort;
@@ -24,7 +25,7 @@ pub(crate) use combine::CombineSink;
 pub(crate) use cross::CrossOperator;
 pub(crate) use format::{RowFormat, TableRows, TypedRows};
 pub(crate) use group::{GroupedRows, Grouping};
-pub(crate) use join::JoinOperator;
+pub(crate) use join::open_join;
 pub(crate) use number::{FirstOfWorker, PlaceCount, counting, cut_table, cut_typed, numbering};
 pub(crate) use shelf::Shelf;
 pub(crate) use sort::{SortOperator, SortPlan};
@@ -45,6 +46,8 @@ pub(crate) mod least {
     pub(crate) const AGGREGATE: usize = HashAggregate::<Distinct>::MINIMUM_SEGMENTS;
     /// A join.
     pub(crate) const JOIN: usize = MINIMUM_JOIN_SEGMENTS;
+    /// A join that sorts both sides first.
+    pub(crate) const MERGE_JOIN: usize = 2 * SORT + JOIN;
     /// All pairs.
     pub(crate) const CROSS: usize = MINIMUM_JOIN_SEGMENTS;
 }

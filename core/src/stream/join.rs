@@ -1,9 +1,9 @@
 use super::{Data, DataStream, KeySelector, KeyedStream, aggregate::short_type_name};
-use crate::blocking::{JoinOperator, TypedRows, least};
+use crate::blocking::{TypedRows, open_join};
 use crate::exchange::TypedToRows;
 use crate::graph::{Body, Distribution, OperatorFactory};
 use crate::table::JoinStrategy;
-use crate::{Batch, Operator, Result};
+use crate::{Batch, Result};
 use fluvial_operators::{JoinKind, JoinOptions, JoinedBatch, Side};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -85,6 +85,7 @@ impl<L: Data, LS: KeySelector<L>, R: Data, RS: KeySelector<R, Key = LS::Key>> Ke
         );
         let mut options = JoinOptions::new(kind, shapes.0, shapes.1);
         options.build = build;
+        let merge = self.strategy == JoinStrategy::SortMerge;
         let key = short_type_name::<LS::Key>();
         let (ls, rs) = (left.clone(), right.clone());
         let spread = |side: Side, hash: Distribution| match (broadcast, side == build) {
@@ -104,13 +105,12 @@ impl<L: Data, LS: KeySelector<L>, R: Data, RS: KeySelector<R, Key = LS::Key>> Ke
                 results(joined, kind, left, right, &f)
             };
             let (left, right) = (TypedRows::new(left.clone()), TypedRows::new(right.clone()));
-            let operator: Box<dyn Operator> = Box::new(JoinOperator::open(options.clone(), left, right, make, context)?);
-            Ok(operator)
+            open_join(merge, options.clone(), left, right, make, context)
         });
         let detail = self.strategy.describe(kind, build, broadcast);
-        let mut node = self.left.stream.after("join", detail, Body::Operator(make)).reserves(least::JOIN);
+        let mut node = self.left.stream.after("join", detail, Body::Operator(make)).reserves(self.strategy.least());
         node.inputs = inputs;
-        node.build_input = Some(build as usize);
+        node.build_input = (!merge).then_some(build as usize);
         node.bounded = node.bounded && self.right.stream.known().0;
         let env = &self.left.stream.env;
         DataStream { env: env.clone(), node: env.add(node), port: 0, distribution: Distribution::Forward, record: PhantomData }
