@@ -1,3 +1,4 @@
+use crate::runtime::Interrupt;
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// This process among `hosts`.
     pub process: usize,
+    /// Ends the jobs when it is raised. Every default has one of its own; clones of a configuration share theirs.
+    pub interrupt: Interrupt,
 }
 
 impl Default for Config {
@@ -27,6 +30,7 @@ impl Default for Config {
             compress_spill: false,
             hosts: Vec::new(),
             process: 0,
+            interrupt: Interrupt::default(),
         }
     }
 }

@@ -46,6 +46,7 @@ pub(crate) struct Session {
 impl Session {
     fn start(config: &Config) -> Result<Self> {
         config.check()?;
+        config.interrupt.check()?;
         let memory = MemoryManager::new(config.memory)?;
         let compression = if config.compress_spill { Compression::Lz4 } else { Compression::None };
         let spill =
@@ -53,6 +54,7 @@ impl Session {
         let mut run = RunConfig::new(config.threads, memory.clone());
         run.addresses = config.hosts.clone();
         run.process = config.process;
+        run.interrupt = config.interrupt.clone();
         Ok(Self { memory, spill, mesh: Mesh::start(run)? })
     }
 }

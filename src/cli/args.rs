@@ -1,5 +1,5 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fluvial_core::{Config, Error, JoinType, Result, parse_bytes};
+use fluvial_core::{Config, Error, Interrupt, JoinType, Result, parse_bytes};
 use std::path::PathBuf;
 
 /// One engine for data that ends and data that does not.
@@ -185,8 +185,8 @@ pub struct Common {
 impl Common {
     /// # Errors
     /// A hosts file that cannot be read, or settings out of range.
-    pub fn config(&self) -> Result<Config> {
-        let mut config = Config { memory: self.memory, ..Config::default() };
+    pub fn config(&self, interrupt: &Interrupt) -> Result<Config> {
+        let mut config = Config { memory: self.memory, interrupt: interrupt.clone(), ..Config::default() };
         config.threads = self.threads.unwrap_or(config.threads);
         if let Some(dir) = &self.spill_dir {
             config.spill_dir = dir.clone();

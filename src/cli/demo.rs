@@ -4,19 +4,19 @@ use super::args::Demo;
 use arrow::array::{Date32Array, Decimal128Array, Scalar, StringArray};
 use arrow::compute::kernels::{cmp, numeric};
 use arrow::datatypes::DataType;
-use fluvial_core::{Config, Env, Error, JobReport, Result, Table, format_bytes};
+use fluvial_core::{Config, Env, Error, Interrupt, JobReport, Result, Table, format_bytes};
 use std::path::Path;
 use std::time::Instant;
 
 /// 15 March 1995, in days since 1970.
 const THAT_DAY: i32 = 9204;
 
-pub fn run(args: Demo) -> Result<()> {
+pub fn run(args: Demo, interrupt: &Interrupt) -> Result<()> {
     let folder = args.data.join(format!("tpch-{}", args.scale));
-    generate(&folder, &args)?;
-    let mut config = Config { memory: args.memory, ..Config::default() };
+    let mut config = Config { memory: args.memory, interrupt: interrupt.clone(), ..Config::default() };
     config.threads = args.threads.unwrap_or(config.threads);
     config.check()?;
+    generate(&folder, &args, interrupt)?;
     println!("Two jobs with {} of managed memory and {} workers.\n", format_bytes(args.memory as u64), config.threads);
 
     let env = Env::new(config.clone());
@@ -38,7 +38,7 @@ pub fn run(args: Demo) -> Result<()> {
     Ok(())
 }
 
-fn generate(folder: &Path, args: &Demo) -> Result<()> {
+fn generate(folder: &Path, args: &Demo, interrupt: &Interrupt) -> Result<()> {
     let missing: Vec<&str> = crate::tpch::TABLES.into_iter().filter(|t| !folder.join(format!("{t}.parquet")).exists()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -46,7 +46,7 @@ fn generate(folder: &Path, args: &Demo) -> Result<()> {
     let start = Instant::now();
     println!("Making TPC-H data at scale {} in {} (once).", args.scale, folder.display());
     std::fs::create_dir_all(folder).map_err(|e| Error::File { path: folder.to_owned(), message: e.to_string() })?;
-    let env = Env::default();
+    let env = Env::new(Config { interrupt: interrupt.clone(), ..Config::default() });
     for name in missing {
         crate::tpch::table(&env, name, args.scale)?.write(folder.join(format!("{name}.parquet")))?;
     }

@@ -1,57 +1,13 @@
 //! The command as a person or a script uses it: what it prints, what it leaves, how it fails.
 
+mod interrupt;
+mod kit;
+
 use arrow::array::AsArray;
 use arrow::datatypes::{Date32Type, Int64Type};
 use fluvial::prelude::*;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
-
-fn fluvial(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fluvial")).args(arguments).output().unwrap()
-}
-
-fn succeeds(arguments: &[&str]) -> String {
-    let output = fluvial(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.stderr.is_empty(), "{arguments:?} is not quiet: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The one line with which a command fails, with exit code 1.
-fn fails(arguments: &[&str]) -> String {
-    let output = fluvial(arguments);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
-    stderr
-}
-
-/// TPC-H at scale 0.01, made by the command itself, once.
-fn data() -> &'static Path {
-    static DATA: OnceLock<PathBuf> = OnceLock::new();
-    DATA.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("command-tpch");
-        let _ = std::fs::remove_dir_all(&folder);
-        succeeds(&["gen", "tpch", "--scale", "0.01", "--out", folder.to_str().unwrap()]);
-        folder
-    })
-}
-
-fn input(name: &str) -> String {
-    data().join(format!("{name}.parquet")).to_str().unwrap().to_owned()
-}
-
-/// A folder of the test's own.
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
+use kit::{fails, folder, input, names, succeeds};
+use std::process::Command;
 
 #[test]
 fn sorts_a_file_within_a_small_budget_and_says_what_it_did() {
