@@ -116,16 +116,14 @@ impl Env {
     pub(crate) fn run(&self, name: &str, roots: &[NodeId]) -> Result<JobReport> {
         let graph = self.graph().upstream_of(roots);
         let mut started = lock(&self.shared.session);
-        let session = match started.take() {
-            Some(session) => started.insert(session),
-            None => started.insert(Session::start(&self.shared.config)?),
-        };
+        let session = self.started(&mut started)?;
         let lowered = graph.lower(name, &session.spill);
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
         let run = session.mesh.run(&lowered.plan)?;
         let after = session.spill.stats();
         let usage = session.memory.usage();
+        let sinks = run.nodes.iter().zip(&lowered.plan.nodes).filter(|(_, planned)| planned.outputs == 0);
         let operators = run.nodes.iter().zip(&lowered.metrics).map(|(node, metrics)| OperatorStats {
             name: node.name.clone(),
             records_in: node.records_in + metrics.rows_read.load(Relaxed),
@@ -139,15 +137,32 @@ impl Env {
         let report = JobReport {
             job: name.to_owned(),
             seconds: run.elapsed.as_secs_f64(),
+            records_in: lowered.metrics.iter().map(|m| m.rows_read.load(Relaxed)).sum(),
+            records_out: sinks.map(|(node, _)| node.records_in).sum(),
             memory: session.memory.budget() as u64,
             pool_peak: session.memory.peak() as u64,
             peak_resident: peak_resident(),
             spilled_bytes: after.bytes_written - before.bytes_written,
             spill_files: after.files - before.files,
+            merge_passes: lowered.metrics.iter().map(|m| m.merge_passes.load(Relaxed)).sum(),
             operators: operators.collect(),
         };
         *lock(&self.shared.last_report) = Some(report.clone());
         Ok(report)
+    }
+
+    fn started<'a>(&self, session: &'a mut Option<Session>) -> Result<&'a mut Session> {
+        match session {
+            Some(session) => Ok(session),
+            none => Ok(none.insert(Session::start(&self.shared.config)?)),
+        }
+    }
+
+    /// Where jobs of this environment spill, and their pool.
+    pub(crate) fn resources(&self) -> Result<(SpillManager, MemoryManager)> {
+        let mut started = lock(&self.shared.session);
+        let session = self.started(&mut started)?;
+        Ok((session.spill.clone(), session.memory.clone()))
     }
 
     /// Ends the workers and leaves the mesh of processes. The next job would start them again. Dropping the environment and all

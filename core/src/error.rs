@@ -5,7 +5,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// An operator failed; the first failure ends the job.
-    #[error("operator `{operator}`: {source}")]
+    #[error("{}{source}", place(operator, source))]
     Operator {
         /// The operator's name.
         operator: String,
@@ -43,6 +43,15 @@ pub enum Error {
     /// The job was stopped from outside.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What stands before the cause of an operator's error: its name, unless the cause says it itself.
+fn place(operator: &str, source: &Error) -> String {
+    use fluvial_memory::Error::{BudgetTooSmall, RecordTooLarge};
+    match source {
+        Error::Memory(BudgetTooSmall { .. } | RecordTooLarge { .. }) => String::new(),
+        _ => format!("operator `{operator}`: "),
+    }
 }
 
 /// Exit codes of programs that run jobs, the `fluvial` command among them. Zero is success; 2 is a command line that makes no

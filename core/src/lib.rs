@@ -33,6 +33,6 @@ pub use stream::{
     WithBroadcast,
 };
 pub use table::{
-    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Table, parse_aggregates, parse_columns,
-    parse_join_on, parse_projection, parse_sort_keys,
+    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Spool, Table, parse_aggregates,
+    parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };

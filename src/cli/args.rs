@@ -163,13 +163,19 @@ pub struct Common {
     #[arg(long, help_heading = "Running")]
     pub threads: Option<usize>,
     /// Start this many processes on this host
-    #[arg(long, default_value_t = 1, conflicts_with = "hosts", help_heading = "Running")]
-    pub processes: usize,
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=256),
+        conflicts_with = "hosts",
+        help_heading = "Running"
+    )]
+    pub processes: u16,
     /// File with one host:port a line, one for each process of the job
     #[arg(long, requires = "process", help_heading = "Running")]
     pub hosts: Option<PathBuf>,
     /// Which line of the hosts file this process is, from 0
-    #[arg(long, help_heading = "Running")]
+    #[arg(long, requires = "hosts", help_heading = "Running")]
     pub process: Option<usize>,
     /// Where spill files go; the system's temporary folder by default
     #[arg(long, help_heading = "Running")]
@@ -196,6 +202,11 @@ impl Common {
             config.hosts =
                 text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect();
             config.process = self.process.unwrap_or(0);
+            let wrong = |message: String| Error::File { path: path.clone(), message };
+            if config.hosts.is_empty() {
+                return Err(wrong("names no process, expected one host:port a line".into()));
+            }
+            config.check().map_err(|e| wrong(e.to_string()))?;
         }
         config.check()?;
         Ok(config)

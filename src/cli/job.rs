@@ -1,6 +1,8 @@
 use super::args::Common;
+use super::table::TablePrinter;
 use super::{output, progress, stats};
-use fluvial_core::{Children, DataStream, Env, Interrupt, Result, Table, launch};
+use fluvial_core::{Children, DataStream, Env, Interrupt, Result, Spool, Table, launch};
+use std::io::{self, BufWriter};
 
 /// One command's job: where it runs and what is to be told of it.
 pub struct Job {
@@ -13,7 +15,7 @@ pub struct Job {
 impl Job {
     pub fn new(common: &Common, interrupt: &Interrupt) -> Result<Self> {
         let mut config = common.config(interrupt)?;
-        let children = if common.explain { None } else { launch(common.processes, &mut config)? };
+        let children = if common.explain { None } else { launch(common.processes.into(), &mut config)? };
         // Before anything runs: whoever names a file that cannot be written hears of it at once.
         let first = config.process == 0 && !common.explain;
         let stats = common.stats.as_deref().filter(|_| first).map(stats::StatsFile::create).transpose()?;
@@ -29,8 +31,8 @@ impl Job {
         if self.explain {
             return output::print(format_args!("{}", table.explain()));
         }
-        let text = progress::show(&self.env, || table.to_text());
-        let printed = text.and_then(|text| if self.first() { output::print(format_args!("{text}\n")) } else { Ok(()) });
+        let printed =
+            progress::show(&self.env, || table.spool()).and_then(|rows| if self.first() { print(rows) } else { Ok(()) });
         self.close(printed)
     }
 
@@ -71,4 +73,15 @@ impl Job {
             None => result,
         }
     }
+}
+
+/// Prints rows as a table, for as long as somebody reads it.
+fn print(rows: Spool) -> Result<()> {
+    let mut table = TablePrinter::new(BufWriter::new(io::stdout().lock()), rows.schema());
+    for batch in rows {
+        if !output::written(table.print(&batch?)?)? {
+            return Ok(());
+        }
+    }
+    output::written(table.finish()).map(drop)
 }

@@ -1,7 +1,7 @@
 //! Ctrl-C and `kill`: the first signal ends the jobs in order, the second one the process.
 
 use fluvial_core::{Error, Interrupt, Result, exit_code};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::io;
@@ -25,6 +25,9 @@ pub fn install(interrupt: &Interrupt) -> Result<()> {
         flag::register_conditional_shutdown(signal, code(signal).into(), again.clone()).map_err(failed)?;
         flag::register(signal, again.clone()).map_err(failed)?;
     }
+    // Beyond the limit on the size of files (`ulimit -f`) a write then fails and is reported, where it would have ended the
+    // process without a word.
+    flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
     let interrupt = interrupt.clone();
     let listen = move || {

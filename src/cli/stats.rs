@@ -17,7 +17,10 @@ impl StatsFile {
         } else {
             tempfile::Builder::new().prefix(".stats.").suffix(".tmp").tempfile_in(folder)
         };
-        let file = file.map_err(|e| failed(path, e.kind()))?;
+        let file = file.map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound if !folder.exists() => failed(path, "the folder does not exist"),
+            kind => failed(path, kind),
+        })?;
         Ok(Self { path: path.to_owned(), file })
     }
 

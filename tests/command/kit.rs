@@ -19,6 +19,7 @@ pub fn succeeds(arguments: &[&str]) -> String {
 /// The one line with which a command fails, with exit code 1.
 pub fn fails(arguments: &[&str]) -> String {
     let output = fluvial(arguments);
+    assert!(!output.status.success(), "{arguments:?}");
     let stderr = one_line(&output, 1);
     assert!(output.stdout.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
     stderr
