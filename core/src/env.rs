@@ -169,6 +169,7 @@ impl Env {
     /// streams made from it does the same.
     pub fn close(&self) {
         drop(lock(&self.shared.session).take());
+        self.shared.monitor.forget();
     }
 
     pub(crate) fn graph(&self) -> MutexGuard<'_, Graph> {

@@ -67,6 +67,11 @@ impl Monitor {
         *self.lock() = Watched { nodes: nodes.to_vec(), spill: Some(spill.clone()) };
     }
 
+    /// Lets go of the last job: what it spilled to is to be removed.
+    pub(crate) fn forget(&self) {
+        *self.lock() = Watched::default();
+    }
+
     /// How far the job is.
     pub fn progress(&self) -> JobProgress {
         let watched = self.lock();

@@ -1,10 +1,15 @@
 use super::Table;
+#[cfg(target_os = "linux")]
+use crate::Error;
 use crate::io::{BatchReader, Format, Scan, ScanOptions, TableInput, WriteOptions};
 use crate::{Env, Result};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use fluvial_memory::{Reservation, SpillManager};
 use std::collections::VecDeque;
+use std::fs::File;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 /// The rows of a table that a job has made, kept on disk and read once, in order: see [`Table::spool`].
@@ -23,16 +28,39 @@ struct Stored {
     _file: Scratch,
 }
 
-/// A file in the folder of the spill files.
+/// A file in the folder of the spill files, gone when it is dropped. On Linux its name goes as soon as it is complete: then nothing
+/// is left even of a process that is killed while it waits for whoever reads its output.
 struct Scratch {
     path: PathBuf,
-    /// Keeps the folder.
-    _spill: SpillManager,
+    open: Option<File>,
+    /// Keeps the folder while the file is in it.
+    spill: Option<SpillManager>,
+}
+
+impl Scratch {
+    fn new(spill: SpillManager) -> Self {
+        Self { path: spill.scratch("result"), open: None, spill: Some(spill) }
+    }
+
+    /// The file is complete: takes its name away where it can be opened without.
+    fn complete(&mut self) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            let failed = |e: std::io::Error| Error::File { path: self.path.clone(), message: e.to_string() };
+            let file = File::open(&self.path).map_err(failed)?;
+            std::fs::remove_file(&self.path).map_err(failed)?;
+            self.path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
+            (self.open, self.spill) = (Some(file), None);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
+        if self.open.is_none()
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
             tracing::debug!(path = %self.path.display(), %error, "not removed");
         }
     }
@@ -61,12 +89,13 @@ impl Table {
     /// The first error of any operator; a full disk.
     pub fn spool(&self) -> Result<Spool> {
         let (spill, memory) = self.env.resources()?;
-        let file = Scratch { path: spill.scratch("result"), _spill: spill };
+        let mut file = Scratch::new(spill);
         let mut node = self.write_node(&file.path, Format::Parquet, &WriteOptions::default());
         node.detail.clear();
         self.env.run("spool", &[self.env.add(node)])?;
         let stored = match self.env.config().process {
             0 => {
+                file.complete()?;
                 let input = TableInput::open(std::slice::from_ref(&file.path), &Format::Parquet)?;
                 let scan = input.plan(&ScanOptions::default())?;
                 let splits = scan.splits().into();
