@@ -3,8 +3,11 @@
 //!     cargo run --release --example wordcount -- book.txt
 //!     cargo run --release --example wordcount -- --small
 
-use fluvial::memory::Descending;
 use fluvial::prelude::*;
+
+// Every word is a `String` of its own: an allocator that is good at small things shows.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     let env = Env::default();

@@ -9,5 +9,6 @@ pub use fluvial_operators as operators;
 
 /// What most programs need.
 pub mod prelude {
-    pub use fluvial_core::{Config, DataStream, Env, Error, JoinStrategy, JoinType, Result, Table};
+    pub use fluvial_core::{Aggregator, Config, DataStream, Env, Error, JoinStrategy, JoinType, Result, Table};
+    pub use fluvial_memory::Descending;
 }

@@ -7,6 +7,7 @@ use crate::{Config, Result};
 use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 /// Builds and runs jobs. Cheap to clone; clones are the same environment.
 ///
@@ -45,7 +46,6 @@ pub(crate) struct Session {
 
 impl Session {
     fn start(config: &Config) -> Result<Self> {
-        config.check()?;
         config.interrupt.check()?;
         let memory = MemoryManager::new(config.memory)?;
         let compression = if config.compress_spill { Compression::Lz4 } else { Compression::None };
@@ -114,23 +114,31 @@ impl Env {
 
     /// Runs what the given nodes need.
     pub(crate) fn run(&self, name: &str, roots: &[NodeId]) -> Result<JobReport> {
+        let called = Instant::now();
         let graph = self.graph().upstream_of(roots);
+        self.config().check()?;
+        graph.check_memory(name, self.config())?;
         let mut started = lock(&self.shared.session);
         let session = self.started(&mut started)?;
-        let lowered = graph.lower(name, &session.spill);
+        // All at once, so that no operator that takes more than its minimum leaves another without.
+        let segments = graph.nodes.iter().map(|n| n.memory).sum::<usize>() * self.config().threads;
+        let pot = session.memory.reserve(&format!("job {name}"), segments)?;
+        let lowered = graph.lower(name, &session.spill, &pot);
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
         let run = session.mesh.run(&lowered.plan)?;
         let after = session.spill.stats();
+        let first_part = lowered.metrics.iter().filter_map(|m| m.first_part.get()).min();
         let usage = session.memory.usage();
         let sinks = run.nodes.iter().zip(&lowered.plan.nodes).filter(|(_, planned)| planned.outputs == 0);
-        let operators = run.nodes.iter().zip(&lowered.metrics).map(|(node, metrics)| OperatorStats {
+        let spills = lowered.spills.iter().map(SpillManager::stats);
+        let operators = run.nodes.iter().zip(&lowered.metrics).zip(spills).map(|((node, metrics), spill)| OperatorStats {
             name: node.name.clone(),
             records_in: node.records_in + metrics.rows_read.load(Relaxed),
             records_out: node.records_out,
             busy_seconds: node.busy_nanos as f64 / 1e9,
-            spilled_bytes: metrics.spilled_bytes.load(Relaxed),
-            spill_files: metrics.spill_files.load(Relaxed),
+            spilled_bytes: spill.bytes_written,
+            spill_files: spill.files,
             merge_passes: metrics.merge_passes.load(Relaxed),
             memory_peak: usage.iter().filter(|u| u.operator == node.name).map(|u| u.peak as u64).max().unwrap_or(0),
         });
@@ -139,6 +147,7 @@ impl Env {
             seconds: run.elapsed.as_secs_f64(),
             records_in: lowered.metrics.iter().map(|m| m.rows_read.load(Relaxed)).sum(),
             records_out: sinks.map(|(node, _)| node.records_in).sum(),
+            first_part_seconds: first_part.map(|read| read.duration_since(called).as_secs_f64()),
             memory: session.memory.budget() as u64,
             pool_peak: session.memory.peak() as u64,
             peak_resident: peak_resident(),
@@ -160,6 +169,7 @@ impl Env {
 
     /// Where jobs of this environment spill, and their pool.
     pub(crate) fn resources(&self) -> Result<(SpillManager, MemoryManager)> {
+        self.config().check()?;
         let mut started = lock(&self.shared.session);
         let session = self.started(&mut started)?;
         Ok((session.spill.clone(), session.memory.clone()))
@@ -168,8 +178,8 @@ impl Env {
     /// Ends the workers and leaves the mesh of processes. The next job would start them again. Dropping the environment and all
     /// streams made from it does the same.
     pub fn close(&self) {
-        drop(lock(&self.shared.session).take());
         self.shared.monitor.forget();
+        drop(lock(&self.shared.session).take());
     }
 
     pub(crate) fn graph(&self) -> MutexGuard<'_, Graph> {

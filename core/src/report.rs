@@ -15,6 +15,9 @@ pub struct JobReport {
     pub records_in: u64,
     /// Records that came to the sinks.
     pub records_out: u64,
+    /// From the call that ran the job to the end of the first part of its inputs (a row group, a piece of a file); the workers
+    /// may have had to be started first. `None` if nothing was read from outside.
+    pub first_part_seconds: Option<f64>,
     /// Managed memory, in bytes.
     pub memory: u64,
     /// Most managed memory held at a time since the environment was made, in bytes.
@@ -67,7 +70,7 @@ impl Monitor {
         *self.lock() = Watched { nodes: nodes.to_vec(), spill: Some(spill.clone()) };
     }
 
-    /// Lets go of the last job: what it spilled to is to be removed.
+    /// Lets go of the last job.
     pub(crate) fn forget(&self) {
         *self.lock() = Watched::default();
     }

@@ -74,7 +74,7 @@ impl Arena {
     pub(crate) fn populate(&self, first: usize, count: usize) {
         #[cfg(target_os = "linux")]
         // Kernels before 5.14 do not know it, and then the pages come one by one.
-        let _ = self.map.advise_range(memmap2::Advice::PopulateWrite, first * SEGMENT_SIZE, count * SEGMENT_SIZE);
+        let _ = self.map.advise_range(memmap2::Advice::PopulateWrite, self.skip + first * SEGMENT_SIZE, count * SEGMENT_SIZE);
         #[cfg(not(target_os = "linux"))]
         let _ = (first, count);
     }

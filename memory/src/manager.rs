@@ -108,12 +108,7 @@ impl MemoryManager {
                 budget: self.budget(),
             });
         }
-        let shared = ReservationShared::new(self.shared.clone(), operator, minimum);
-        let mut state = self.shared.lock();
-        state.consumers.retain(|c| c.strong_count() > 0);
-        state.consumers.push(Arc::downgrade(&shared));
-        drop(state);
-        Ok(Reservation::new(shared))
+        Ok(self.shared.adopt(operator, minimum))
     }
 
     /// The budget in bytes.
@@ -142,6 +137,16 @@ impl MemoryManager {
 }
 
 impl ManagerShared {
+    /// A reservation of segments that are charged already.
+    pub(crate) fn adopt(self: &Arc<Self>, operator: &str, minimum: usize) -> Reservation {
+        let shared = ReservationShared::new(self.clone(), operator, minimum);
+        let mut state = self.lock();
+        state.consumers.retain(|c| c.strong_count() > 0);
+        state.consumers.push(Arc::downgrade(&shared));
+        drop(state);
+        Reservation::new(shared)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock is held cannot leave the state half-changed in a way that matters: counters only.
         self.state.lock().unwrap_or_else(|e| e.into_inner())
@@ -338,6 +343,41 @@ mod tests {
         drop(state);
         drop(guard);
         assert!(r.alloc_extent(64).is_some());
+    }
+
+    #[test]
+    fn a_guarantee_holds_under_pressure() {
+        let manager = MemoryManager::new(32 * SEGMENT_SIZE).unwrap();
+        let (sort, other) = (manager.reserve("sort", 4).unwrap(), manager.reserve("other", 0).unwrap());
+        assert!(sort.guarantee(3) && sort.minimum() == 4);
+        assert!(sort.guarantee(12) && sort.minimum() == 12);
+        assert!(!sort.guarantee(33) && sort.minimum() == 12);
+        let mine: Vec<_> = std::iter::from_fn(|| sort.alloc()).take(20).collect();
+        let theirs: Vec<_> = std::iter::from_fn(|| other.alloc()).collect();
+        assert!(other.alloc().is_none() && sort.pressure() > 0);
+        drop(mine);
+        let more: Vec<_> = std::iter::from_fn(|| other.alloc()).collect();
+        assert!(theirs.len() + more.len() <= 20 && sort.held() >= 12);
+        let mine: Vec<_> = std::iter::from_fn(|| sort.alloc()).take(12).collect();
+        assert_eq!(mine.len(), 12);
+        drop((theirs, more, mine, sort, other));
+        assert_eq!(manager.available(), manager.budget());
+    }
+
+    #[test]
+    fn a_reservation_is_given_out_in_parts() {
+        let manager = MemoryManager::new(32 * SEGMENT_SIZE).unwrap();
+        let job = manager.reserve("job", 20).unwrap();
+        let (sort, join) = (job.split("sort", 8).unwrap(), job.split("join", 12).unwrap());
+        assert!(job.split("more", 1).is_none());
+        assert_eq!(manager.available(), 12 * SEGMENT_SIZE);
+        assert_eq!((sort.operator(), sort.minimum(), join.held()), ("sort", 8, 12));
+        let held: Vec<_> = std::iter::from_fn(|| join.alloc()).collect();
+        assert_eq!(held.len(), 24);
+        let others: Vec<_> = std::iter::from_fn(|| sort.alloc()).collect();
+        assert_eq!(others.len(), 8);
+        drop((job, sort, held, others, join));
+        assert_eq!(manager.available(), manager.budget());
     }
 
     #[test]

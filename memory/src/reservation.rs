@@ -5,7 +5,10 @@ use crate::arena::Address;
 use crate::manager::{ManagerShared, Usage};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 
 /// Segments by which a reservation grows at the most, and slack that it keeps before it gives back.
 const CHUNK: usize = 32;
@@ -23,7 +26,7 @@ pub struct Reservation {
 pub(crate) struct ReservationShared {
     manager: Arc<ManagerShared>,
     operator: String,
-    minimum: usize,
+    minimum: AtomicUsize,
     /// Segments charged to this operator.
     held: AtomicUsize,
     /// Of those, in extents or heap charges.
@@ -38,7 +41,7 @@ impl ReservationShared {
         Arc::new(Self {
             manager,
             operator: operator.to_owned(),
-            minimum,
+            minimum: minimum.into(),
             held: minimum.into(),
             used: 0.into(),
             requested: 0.into(),
@@ -94,17 +97,26 @@ impl ReservationShared {
         let used = self.used.fetch_sub(n, Relaxed) - n;
         let pressed = self.requested.load(Relaxed) > 0;
         let slack = if pressed { 0 } else { CHUNK };
-        let _ = self
-            .held
-            .fetch_update(Relaxed, Relaxed, |held| {
-                let surplus = held.saturating_sub(self.minimum.max(used + slack));
-                (surplus > 0).then(|| held - surplus)
-            })
-            .map(|held| {
-                let surplus = held - self.minimum.max(used + slack);
-                self.manager.discharge(surplus);
-                let _ = self.requested.fetch_update(Relaxed, Relaxed, |r| Some(r.saturating_sub(surplus)));
-            });
+        let surplus = |held: usize| held.saturating_sub(self.minimum.load(SeqCst).max(used + slack));
+        let mut held = self.held.load(SeqCst);
+        let mut given = loop {
+            let given = surplus(held);
+            if given == 0 {
+                return;
+            }
+            match self.held.compare_exchange_weak(held, held - given, SeqCst, SeqCst) {
+                Ok(_) => break given,
+                Err(now) => held = now,
+            }
+        };
+        // A guarantee given meanwhile either saw what is held now, or is seen here.
+        let missing = self.minimum.load(SeqCst).saturating_sub(held - given).min(given);
+        if missing > 0 {
+            self.held.fetch_add(missing, SeqCst);
+            given -= missing;
+        }
+        self.manager.discharge(given);
+        let _ = self.requested.fetch_update(Relaxed, Relaxed, |r| Some(r.saturating_sub(given)));
     }
 }
 
@@ -153,7 +165,37 @@ impl Reservation {
 
     /// Segments guaranteed.
     pub fn minimum(&self) -> usize {
-        self.shared.minimum
+        self.shared.minimum.load(Relaxed)
+    }
+
+    /// Raises what is guaranteed to `segments`, so that whatever others take, that much is here; false if the pool has not
+    /// so much. A guarantee is never lowered, and a smaller one than there is says true.
+    pub fn guarantee(&self, segments: usize) -> bool {
+        let shared = &self.shared;
+        let minimum = shared.minimum.load(Relaxed);
+        if segments <= minimum {
+            return true;
+        }
+        // First the promise, so that nothing of what is held goes back meanwhile: see `put`.
+        shared.minimum.store(segments, SeqCst);
+        let lacking = segments.saturating_sub(shared.held.load(SeqCst));
+        if lacking == 0 || shared.manager.charge(lacking) {
+            shared.grown(lacking);
+            return true;
+        }
+        shared.minimum.store(minimum, SeqCst);
+        false
+    }
+
+    /// Moves `segments` of what this reservation guarantees to one of their own for `operator`; none if so many are not free
+    /// here. For a whole that is reserved at once and given out in parts.
+    pub fn split(&self, operator: &str, segments: usize) -> Option<Reservation> {
+        let shared = &self.shared;
+        let used = shared.used.load(Relaxed);
+        let rest = |minimum: usize| minimum.checked_sub(segments).filter(|rest| *rest >= used);
+        shared.minimum.fetch_update(Relaxed, Relaxed, rest).ok()?;
+        shared.held.fetch_sub(segments, Relaxed);
+        Some(shared.manager.adopt(operator, segments))
     }
 
     /// Segments charged to this operator.

@@ -36,7 +36,7 @@ fn sort(memory: &MemoryManager, spill: &SpillManager, shape: RowShape, input: &[
 }
 
 fn runs(memory: &MemoryManager, spill: &SpillManager, shape: RowShape, input: &[RowBatch]) -> SortedSet {
-    let reservation = memory.reserve("sort", ExternalSort::MINIMUM_SEGMENTS).expect("within the budget");
+    let reservation = memory.reserve("sort", ExternalSort::FULL_BLOCK_SEGMENTS).expect("within the budget");
     let mut sort = ExternalSort::new(&reservation, spill, SortOptions::new(shape), None).expect("a sort");
     for batch in input {
         sort.push(batch).expect("rows are taken");
@@ -45,7 +45,7 @@ fn runs(memory: &MemoryManager, spill: &SpillManager, shape: RowShape, input: &[
 }
 
 fn merge(memory: &MemoryManager, set: &SortedSet, shape: RowShape) -> usize {
-    let reservation = memory.reserve("merge", ExternalSort::MINIMUM_SEGMENTS).expect("within the budget");
+    let reservation = memory.reserve("merge", ExternalSort::FULL_BLOCK_SEGMENTS).expect("within the budget");
     let mut reader = set.merge(KeyRange::ALL, &reservation, None);
     let (mut out, mut rows) = (RowBatch::new(shape), 0);
     loop {

@@ -405,7 +405,9 @@ fn what_is_not_defined_or_not_as_planned_is_an_error() {
     assert_eq!(undefined(F::Sum, DataType::Utf8), "sum(c) is not defined for columns of type Utf8");
     assert_eq!(undefined(F::Avg, DataType::Date32), "avg(c) is not defined for columns of type Date32");
     let months = DataType::Interval(IntervalUnit::MonthDayNano);
-    assert!(undefined(F::Min, months).starts_with("min(c) is not defined"));
+    assert!(undefined(F::Sum, months).starts_with("sum(c) is not defined"));
+    let lists = DataType::new_list(DataType::Int32, true);
+    assert!(undefined(F::Min, lists).starts_with("min(c) is not defined"));
 
     let aggregates = ColumnAggregates::new(&[ColumnAggregate::new(F::Sum, 0, DataType::Int64, "c").not_null()]).unwrap();
     let memory = MemoryManager::new(4 << 20).unwrap();

@@ -1,13 +1,28 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fluvial_core::{Config, Error, Interrupt, JoinType, Result, parse_bytes};
+use fluvial_core::{Config, Error, Interrupt, JoinType, Result, exit_code, parse_bytes};
 use std::path::PathBuf;
 
 /// One engine for data that ends and data that does not.
 #[derive(Parser)]
-#[command(name = "fluvial", version, about, max_term_width = 110, propagate_version = true)]
+#[command(
+    name = "fluvial",
+    version,
+    about,
+    max_term_width = 110,
+    propagate_version = true,
+    after_help = exit_codes()
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+fn exit_codes() -> String {
+    use exit_code::{FAILED, INTERRUPTED, PEER_LOST};
+    format!(
+        "Exit codes: 0 done; {FAILED} wrong input, full disk, too little memory; 2 wrong usage; {PEER_LOST} another process of the \
+         job is gone; {INTERRUPTED} Ctrl-C (143 by `kill`): the first one ends the job in order, the second one at once."
+    )
 }
 
 #[derive(Subcommand)]

@@ -31,9 +31,10 @@ impl Job {
         if self.explain {
             return output::print(format_args!("{}", table.explain()));
         }
-        let printed =
-            progress::show(&self.env, || table.spool()).and_then(|rows| if self.first() { print(rows) } else { Ok(()) });
-        self.close(printed)
+        let rows = progress::show(&self.env, || table.spool());
+        let rows = rows.map(|rows| self.first().then_some(rows));
+        // Everything else ends before anything is printed: who reads it may take their time.
+        print(self.close(rows)?)
     }
 
     /// Prints how many rows a join has.
@@ -42,9 +43,9 @@ impl Job {
             return output::print(format_args!("{}", counts.explain()));
         }
         let counts = progress::show(&self.env, || counts.collect());
-        let count = counts.map(|counts| counts.into_iter().sum::<u128>());
-        let printed = count.and_then(|count| if self.first() { output::print(format_args!("{count}\n")) } else { Ok(()) });
-        self.close(printed)
+        let first = self.first();
+        let count: u128 = self.close(counts)?.into_iter().sum();
+        if first { output::print(format_args!("{count}\n")) } else { Ok(()) }
     }
 
     /// Runs what was added to the environment.
@@ -61,10 +62,10 @@ impl Job {
     }
 
     /// Says what the job did if it went well, and ends the other processes.
-    fn close(self, result: Result<()>) -> Result<()> {
-        let result = result.and_then(|()| match (self.stats, self.env.last_report()) {
-            (Some(file), Some(report)) => file.write(&report),
-            _ => Ok(()),
+    fn close<T>(self, result: Result<T>) -> Result<T> {
+        let result = result.and_then(|value| match (self.stats, self.env.last_report()) {
+            (Some(file), Some(report)) => file.write(&report).map(|()| value),
+            _ => Ok(value),
         });
         // The other processes end when the mesh is taken down.
         self.env.close();
@@ -76,7 +77,8 @@ impl Job {
 }
 
 /// Prints rows as a table, for as long as somebody reads it.
-fn print(rows: Spool) -> Result<()> {
+fn print(rows: Option<Spool>) -> Result<()> {
+    let Some(rows) = rows else { return Ok(()) };
     let mut table = TablePrinter::new(BufWriter::new(io::stdout().lock()), rows.schema());
     for batch in rows {
         if !output::written(table.print(&batch?)?)? {

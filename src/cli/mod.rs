@@ -16,9 +16,11 @@ use job::Job;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Once;
+use std::time::Instant;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    let start = Instant::now();
     let cli = Cli::parse();
     let interrupt = Interrupt::default();
     let result = signals::install(&interrupt).and_then(|()| match cli.command {
@@ -26,7 +28,7 @@ pub fn main() -> ExitCode {
         Command::Sort(args) => sort(args, &interrupt),
         Command::Join(args) => join(args, &interrupt),
         Command::Aggregate(args) => aggregate(args, &interrupt),
-        Command::Demo(args) => demo::run(args, &interrupt),
+        Command::Demo(args) => demo::run(args, &interrupt, start),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! What all these tests need: the command as a process, data, folders.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
@@ -81,6 +82,16 @@ impl Running {
     /// Sends it a signal: `INT`, `TERM`, `KILL`.
     pub fn signal(&self, name: &str) {
         kill(name, self.0.id());
+    }
+
+    /// How it ends, and what it wrote to standard error, without its output being read.
+    pub fn status(mut self) -> (ExitStatus, String) {
+        // Held open: a pipe without a reader would end the command in another way.
+        let _stdout = self.0.stdout.take();
+        let status = self.0.wait().unwrap();
+        let mut stderr = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        (status, stderr)
     }
 
     pub fn end(self) -> Output {

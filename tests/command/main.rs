@@ -6,11 +6,13 @@ mod kit;
 mod terminal;
 mod wrong;
 
-use arrow::array::AsArray;
-use arrow::datatypes::{Date32Type, Int64Type};
+use arrow::array::{AsArray, Float64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type};
 use fluvial::prelude::*;
-use kit::{folder, input, names, succeeds};
+use kit::{fails, fluvial, folder, input, names, one_line, succeeds};
 use std::process::Command;
+use std::sync::Arc;
 
 #[test]
 fn sorts_a_file_within_a_small_budget_and_says_what_it_did() {
@@ -100,6 +102,78 @@ fn two_processes_give_the_same_file_as_one() {
     assert_eq!(names(folder.path()), ["1.csv", "2.csv"]);
 }
 
+/// The cells of the rows of all printed tables; headers too.
+fn rows(printed: &str) -> Vec<Vec<&str>> {
+    let lines = printed.lines().filter_map(|l| l.strip_prefix('|')?.strip_suffix('|'));
+    lines.map(|l| l.split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn the_demo_answers_spills_and_says_what_it_took() {
+    let folder = folder();
+    let path = folder.path().to_str().unwrap();
+    let arguments = ["demo", "--data", path, "--scale", "0.05", "--memory", "5MiB", "--threads", "1"];
+    let first = succeeds(&arguments);
+    assert!(first.contains("Making TPC-H data at scale 0.05"), "{first}");
+    // With its data present it starts at once.
+    let printed = succeeds(&arguments);
+    assert!(!printed.contains("Making"), "{printed}");
+    let line = |words: &str| printed.lines().find(|l| l.contains(words)).unwrap_or_else(|| panic!("no `{words}` in {printed}"));
+    let number = |line: &str| line.split(' ').find_map(|w| w.parse::<f64>().ok()).unwrap();
+    assert!(number(line("first row group after")) < 10_000.0);
+    assert!(line(" spilled to ").ends_with(" files"));
+    let resident = number(line(" resident at most"));
+    assert!(resident > 5.0 && resident < 512.0, "{resident}");
+
+    // Query 3, then the customers, each with a header.
+    let rows = rows(&printed);
+    assert_eq!((rows.len(), rows[0][0], rows[11][0]), (22, "order", "customer"), "{printed}");
+    let revenues: Vec<f64> = rows[1..11].iter().map(|row| row[1].parse().unwrap()).collect();
+    assert!(revenues.is_sorted_by(|a, b| a >= b), "{revenues:?}");
+
+    // The same from the tables.
+    let env = Env::default();
+    let table = |name: &str| env.read(&[folder.path().join("tpch-0.05").join(name).to_str().unwrap()]).unwrap();
+    let sold = table("lineitem.parquet").join(&table("orders.parquet"), "l_orderkey = o_orderkey").unwrap();
+    let best = sold
+        .select("o_custkey, l_quantity, l_extendedprice, l_discount")
+        .unwrap()
+        .with_column("revenue", DataType::Float64, |batch| {
+            let [price, discount] = [2, 3].map(|c| cast(batch.column(c), &DataType::Float64));
+            let (price, discount) = (price?, discount?);
+            let pairs = price.as_primitive::<Float64Type>().iter().zip(discount.as_primitive::<Float64Type>());
+            Ok(Arc::new(pairs.map(|(p, d)| Some(p? * (1.0 - d?))).collect::<Float64Array>()))
+        })
+        .group_by("o_custkey")
+        .unwrap()
+        .aggregate("sum(revenue) as revenue, count(*) as items")
+        .unwrap()
+        .sort("revenue desc")
+        .unwrap();
+    assert!(printed.contains(&format!("the first 10 of {} rows", best.count().unwrap())), "{printed}");
+    let best = best.limit(1).unwrap().collect().unwrap().remove(0);
+    let customer = format!("Customer#{:09}", best.column(0).as_primitive::<Int64Type>().value(0));
+    let items = best.column(2).as_primitive::<Int64Type>().value(0).to_string();
+    assert_eq!((rows[12][0], rows[12][4]), (customer.as_str(), items.as_str()));
+    let revenue = best.column(1).as_primitive::<Float64Type>().value(0);
+    assert!((rows[12][2].parse::<f64>().unwrap() - revenue).abs() < 0.01, "{revenue}");
+
+    // What it says to try next works as it stands.
+    let program = env!("CARGO_BIN_EXE_fluvial");
+    let commands: Vec<_> = printed.lines().map(str::trim).filter(|l| l.starts_with(program)).collect();
+    assert_eq!(commands.len(), 3, "{printed}");
+    for command in commands {
+        let output = Command::new("sh").args(["-c", command]).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_demo_without_room_for_its_data_fails_with_one_line() {
+    let error = one_line(&fluvial(&["demo", "--data", "/dev/null/data", "--scale", "0.01"]), 1);
+    assert!(error.contains("/dev/null/data"), "{error}");
+}
+
 #[test]
 fn explains_without_running() {
     let folder = folder();
@@ -107,6 +181,27 @@ fn explains_without_running() {
     let plan = succeeds(&["sort", &input("orders"), "--by", "o_custkey desc", "--out", out.to_str().unwrap(), "--explain"]);
     assert!(plan.contains("sort [o_custkey desc]") && plan.contains("orders.parquet"), "{plan}");
     assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn a_budget_that_the_plan_does_not_fit_is_one_line_before_anything_runs() {
+    let folder = folder();
+    let out = folder.path().join("out.csv");
+    let (out, orders) = (out.to_str().unwrap(), input("orders"));
+    let counts = "count(distinct o_custkey) as customers, count(distinct o_orderdate) as days, sum(o_totalprice) as total";
+    let aggregate = |memory: &'static str| {
+        ["aggregate", &orders, "--by", "o_orderpriority", "--agg", counts, "--out", out, "--threads", "2", "--memory", memory]
+            .map(str::to_owned)
+    };
+    let tight = aggregate("4MiB");
+    let error = fails(&tight.each_ref().map(String::as_str));
+    assert!(error.contains("memory: 4 MiB given, job `aggregate` needs at least 7872 KiB for 2 workers"), "{error}");
+    assert!(error.contains("2 x aggregate") && error.contains("distinct 1056 KiB"), "{error}");
+    assert!(names(folder.path()).is_empty());
+    // What the line says is enough.
+    let enough = aggregate("7872KiB");
+    succeeds(&enough.each_ref().map(String::as_str));
+    assert_eq!(std::fs::read_to_string(out).unwrap().lines().count(), 6);
 }
 
 #[test]

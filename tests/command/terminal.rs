@@ -1,7 +1,8 @@
 //! On a terminal there is a progress bar; a table of any length is printed for as long as somebody reads.
 
-use crate::kit::{folder, input, names, succeeds};
+use crate::kit::{Running, folder, input, names, succeeds};
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -43,4 +44,32 @@ fn a_reader_that_has_seen_enough_is_not_an_error() {
     drop(stdout);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// A sort that has begun to print to a pipe that nobody reads any further.
+fn blocked(spill: &Path) -> Running {
+    let sort = ["sort", &input("lineitem"), "--by", "l_orderkey", "--out", "-", "--memory", "8MiB", "--threads", "2"];
+    let mut running = Running::start(&[&sort[..], &["--spill-dir", spill.to_str().unwrap()]].concat());
+    running.0.stdout.as_mut().unwrap().read_exact(&mut [0; 100]).unwrap();
+    running
+}
+
+#[test]
+fn ctrl_c_ends_a_command_whose_output_nobody_reads() {
+    let spill = folder();
+    let running = blocked(spill.path());
+    running.signal("INT");
+    let (status, stderr) = running.status();
+    assert_eq!((status.code(), stderr.as_str()), (Some(130), "fluvial: interrupted\n"));
+    assert!(names(spill.path()).is_empty(), "{:?}", names(spill.path()));
+}
+
+#[test]
+fn a_second_ctrl_c_ends_it_at_once() {
+    let spill = folder();
+    let running = blocked(spill.path());
+    running.signal("INT");
+    running.signal("INT");
+    let (status, stderr) = running.status();
+    assert_eq!((status.code(), stderr.as_str()), (Some(130), ""));
 }

@@ -4,6 +4,9 @@
 //! `FLUVIAL_TPCH=folder` checks scale 1 against the answers in `FLUVIAL_TPCH_ANSWERS`.
 
 mod queries;
+#[allow(dead_code)]
+#[path = "../../examples/tpch_q3.rs"]
+mod typed;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -50,7 +53,11 @@ fn same(expected: &str, found: &str) -> bool {
 
 fn check(config: Config, folder: &Path, answers: &Path, name: &str) {
     let env = Env::new(config);
-    let found = cells(&queries::query(&env, folder, name).unwrap().collect().unwrap());
+    compare(&queries::query(&env, folder, name).unwrap(), answers, name);
+}
+
+fn compare(found: &Table, answers: &Path, name: &str) {
+    let found = cells(&found.collect().unwrap());
     let path = answers.join(format!("{name}.csv"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let expected: Vec<Vec<String>> =
@@ -79,6 +86,16 @@ macro_rules! queries {
 }
 
 queries! { q1 q3 q5 q9 q13 q18 q21 }
+
+/// The example that shows query 3 on typed records.
+#[test]
+fn q3_typed() {
+    for (threads, memory) in [(1, 512 << 20), (2, 512 << 20), (3, 32 << 20)] {
+        let env = Env::new(Config { threads, memory, ..Config::default() });
+        let found = typed::query_3(&env, data()).unwrap().to_table().unwrap();
+        compare(&found, &stored(), "q3");
+    }
+}
 
 #[test]
 fn scale_one() {

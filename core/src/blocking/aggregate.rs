@@ -1,4 +1,4 @@
-use super::OUTPUT_ROWS;
+use super::{OUTPUT_ROWS, least};
 use crate::graph::TaskContext;
 use crate::{Batch, Error, Operator, Output, Progress, Records, Result};
 use fluvial_memory::{KeyWidth, RowBatch};
@@ -17,7 +17,7 @@ pub(crate) struct AggregateOperator<A, F> {
 impl<A: Aggregation, F: FnMut(&RowBatch) -> Result<Batch>> AggregateOperator<A, F> {
     /// `finish` makes the results of rows `[key][state]`.
     pub(crate) fn open(key: KeyWidth, aggregation: A, finish: F, context: &TaskContext) -> Result<Self> {
-        let reservation = context.memory.reserve(&context.name, HashAggregate::<A>::MINIMUM_SEGMENTS)?;
+        let reservation = context.reserve(least::AGGREGATE)?;
         let options = HashAggregateOptions::default();
         let waker = Some(context.waker.clone());
         let aggregate = HashAggregate::new(reservation, context.spill.clone(), key, aggregation, options, waker)?;

@@ -1,8 +1,8 @@
 use super::join::rows_of;
-use super::{OUTPUT_ROWS, RowFormat};
+use super::{OUTPUT_ROWS, RowFormat, least};
 use crate::graph::TaskContext;
 use crate::{Batch, Operator, Output, Progress, Result};
-use fluvial_operators::{Cross, CrossOptions, JoinedBatch, MINIMUM_JOIN_SEGMENTS, Side};
+use fluvial_operators::{Cross, CrossOptions, JoinedBatch, Side};
 
 /// Every left record beside every right one: the right input comes whole to each worker and is kept.
 pub(crate) struct CrossOperator<L, R, M> {
@@ -24,7 +24,7 @@ impl<L: RowFormat, R: RowFormat, M: FnMut(&JoinedBatch, &L, &R) -> Result<Batch>
             schemas: [left.schema(), right.schema()],
         };
         let joined = options.batch();
-        let reservation = context.memory.reserve(&context.name, MINIMUM_JOIN_SEGMENTS)?;
+        let reservation = context.reserve(least::CROSS)?;
         let cross = Cross::new(reservation, context.spill.clone(), options, Some(context.waker.clone()))?;
         Ok(Self { cross, left, right, make, joined })
     }

@@ -1,4 +1,4 @@
-use super::RowFormat;
+use super::{RowFormat, least, sort_reservation};
 use crate::graph::TaskContext;
 use crate::{Batch, Progress, Records, Result};
 use fluvial_memory::{Reservation, RowBatch, RowShape};
@@ -19,7 +19,7 @@ pub(crate) struct Grouping {
 
 impl Grouping {
     pub(crate) fn open(format: &impl RowFormat, context: &TaskContext) -> Result<Self> {
-        let reservation = context.memory.reserve(&context.name, ExternalSort::MINIMUM_SEGMENTS)?;
+        let reservation = sort_reservation(context, least::GROUPING)?;
         let shape = format.shape();
         let options = SortOptions { shape, schema: format.schema() };
         let sort = ExternalSort::new(&reservation, &context.spill, options, Some(context.waker.clone()))?;

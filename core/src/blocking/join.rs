@@ -1,9 +1,8 @@
-use super::{OUTPUT_ROWS, RowFormat};
-use crate::graph::{NodeMetrics, TaskContext};
+use super::{OUTPUT_ROWS, RowFormat, least};
+use crate::graph::TaskContext;
 use crate::{Batch, Error, Operator, Output, Progress, Records, Result};
 use fluvial_memory::RowBatch;
-use fluvial_operators::{HashJoin, JoinOptions, JoinOutput, JoinedBatch, MINIMUM_JOIN_SEGMENTS, Side};
-use std::sync::Arc;
+use fluvial_operators::{HashJoin, JoinOptions, JoinOutput, JoinedBatch, Side};
 
 /// Joins two streams; input 0 is the left one.
 pub(crate) struct JoinOperator<L, R, M> {
@@ -14,7 +13,6 @@ pub(crate) struct JoinOperator<L, R, M> {
     make: M,
     joined: JoinedBatch,
     nulls: Vec<bool>,
-    metrics: Arc<NodeMetrics>,
     counts: bool,
     done: bool,
 }
@@ -30,10 +28,9 @@ where
         options.right_schema = right.schema();
         let joined = JoinedBatch::new(options.kind, options.left, options.right);
         let counts = options.output == JoinOutput::CountOnly;
-        let reservation = context.memory.reserve(&context.name, MINIMUM_JOIN_SEGMENTS)?;
+        let reservation = context.reserve(least::JOIN)?;
         let join = HashJoin::new(reservation, context.spill.clone(), options, Some(context.waker.clone()))?;
-        let metrics = context.metrics.clone();
-        Ok(Self { join, left, right, make, joined, nulls: Vec::new(), metrics, counts, done: false })
+        Ok(Self { join, left, right, make, joined, nulls: Vec::new(), counts, done: false })
     }
 
     /// Emits what there is.
@@ -101,12 +98,8 @@ where
 
     fn finish(&mut self, out: &mut dyn Output) -> Result<Progress> {
         let progress = self.pull(out)?;
-        if progress == Progress::Done && !std::mem::replace(&mut self.done, true) {
-            let stats = self.join.stats();
-            self.metrics.spilled(stats.spilled_bytes, stats.spilled_partitions);
-            if self.counts {
-                out.send(0, Batch::typed(vec![self.join.count()]))?;
-            }
+        if progress == Progress::Done && self.counts && !std::mem::replace(&mut self.done, true) {
+            out.send(0, Batch::typed(vec![self.join.count()]))?;
         }
         Ok(progress)
     }

@@ -1,7 +1,7 @@
 //! Sorting: every worker sorts what it receives into runs; then all workers of the process merge them together, range by
 //! range of the order, so that the ranges are cut where the data is and no worker waits for another's half.
 
-use super::{OUTPUT_ROWS, RowFormat};
+use super::{OUTPUT_ROWS, RowFormat, least, sort_reservation};
 use crate::graph::{NodeMetrics, TaskContext};
 use crate::{Batch, Operator, Output, Position, Progress, Result, Waker};
 use fluvial_memory::{Reservation, RowBatch};
@@ -107,7 +107,7 @@ impl Sorter {
 
 impl<F: RowFormat> SortOperator<F> {
     pub(crate) fn open(format: F, plan: SortPlan, context: &TaskContext) -> Result<Self> {
-        let reservation = context.memory.reserve(&context.name, ExternalSort::MINIMUM_SEGMENTS)?;
+        let reservation = sort_reservation(context, least::SORT)?;
         let options = SortOptions { shape: format.shape(), schema: format.schema() };
         let waker = Some(context.waker.clone());
         let sorter = match plan.limit {
@@ -164,7 +164,6 @@ impl<F: RowFormat> SortOperator<F> {
                 // Once, for all workers.
                 state.next += 1;
                 let stats = set.stats();
-                self.metrics.spilled(stats.spilled_bytes, stats.runs);
                 self.metrics.merge_passes.fetch_add(stats.merges, Relaxed);
             }
             return Err(Progress::Done);

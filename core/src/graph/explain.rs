@@ -1,3 +1,4 @@
+use super::memory::{exact, segments};
 use super::{Graph, Node};
 use fluvial_memory::hash::hash_bytes;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,8 @@ pub struct NodeDescription {
     pub name: String,
     /// What there is to know beyond the kind.
     pub detail: String,
+    /// Bytes of managed memory that each worker reserves for it before it takes records.
+    pub memory: u64,
     /// Where its records come from.
     pub inputs: Vec<InputDescription>,
 }
@@ -54,6 +57,7 @@ impl Graph {
                 kind: node.kind.to_owned(),
                 name: node.label().to_owned(),
                 detail: node.detail.clone(),
+                memory: segments(node.memory),
                 inputs: inputs.collect(),
             });
         }
@@ -79,7 +83,7 @@ impl GraphDescription {
     }
 }
 
-/// One line a node, sinks first, inputs indented below.
+/// One line a node, sinks first, inputs indented below; then the least memory that it can run in.
 impl fmt::Display for GraphDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let used: std::collections::HashSet<usize> = self.nodes.iter().flat_map(|n| n.inputs.iter().map(|i| i.node)).collect();
@@ -87,7 +91,7 @@ impl fmt::Display for GraphDescription {
         for root in (0..self.nodes.len()).filter(|n| !used.contains(n)) {
             self.line(f, root, "", &mut shown, 0)?;
         }
-        Ok(())
+        writeln!(f, "at least {} of memory for each worker", exact(self.minimum_memory()))
     }
 }
 

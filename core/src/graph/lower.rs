@@ -3,13 +3,18 @@ use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskCon
 use crate::chain::AnyCollector;
 use crate::runtime::{Edge, NodeKind, Partitioner, Plan, PlanNode, Route};
 use crate::{Batch, OperatorContext, Result};
-use fluvial_memory::SpillManager;
+use fluvial_memory::{Reservation, SpillManager};
 use std::sync::Arc;
+
+/// How many times what the operators reserve a budget is that has more for each.
+const AMPLE: usize = 4;
 
 /// A plan, and what its nodes count.
 pub(crate) struct Lowered {
     pub(crate) plan: Plan,
     pub(crate) metrics: Vec<Arc<NodeMetrics>>,
+    /// Counts what each node spills.
+    pub(crate) spills: Vec<SpillManager>,
 }
 
 /// The gates that a node waits for.
@@ -22,7 +27,7 @@ struct Chain {
 
 impl Graph {
     /// Fuses chains and gives the runtime its plan. Nodes of the plan are in the order of the graph.
-    pub(crate) fn lower(self, name: &str, spill: &SpillManager) -> Lowered {
+    pub(crate) fn lower(self, name: &str, spill: &SpillManager, pot: &Reservation) -> Lowered {
         let description = self.describe();
         let consumers = self.consumers();
         let (waits, opens) = self.hang_gates();
@@ -41,13 +46,21 @@ impl Graph {
         let nodes = self.nodes.into_iter().map(Arc::new).collect::<Vec<_>>();
         let start = StartLine::new(chains.len());
         let metrics: Vec<Arc<NodeMetrics>> = chains.iter().map(|_| Arc::default()).collect();
+        let ample = pot.minimum() * AMPLE <= pot.limit();
+        let spills: Vec<SpillManager> = chains.iter().map(|_| spill.counted()).collect();
         let mut fingerprint = Vec::new();
         let plan = chains.iter().enumerate().map(|(id, chain)| {
             let members: Vec<_> = chain.nodes.iter().map(|&n| nodes[n].clone()).collect();
             let labels: Vec<_> = members.iter().map(|n| n.label().to_owned()).collect();
             let uids: Vec<_> = chain.nodes.iter().map(|&n| description.nodes[n].uid.as_str()).collect();
             fingerprint.push(format!("{} ({})", labels.join(" -> "), uids.join(" ")));
-            let resources = Resources { spill: spill.clone(), metrics: metrics[id].clone(), start: start.clone() };
+            let resources = Resources {
+                spill: spills[id].clone(),
+                metrics: metrics[id].clone(),
+                pot: (pot.clone(), ample),
+                memory: members.iter().map(|n| n.memory).sum(),
+                start: start.clone(),
+            };
             PlanNode {
                 id,
                 name: labels.join(" -> "),
@@ -57,7 +70,7 @@ impl Graph {
             }
         });
         let nodes = plan.collect();
-        Lowered { plan: Plan { name: name.to_owned(), nodes, fingerprint }, metrics }
+        Lowered { plan: Plan { name: name.to_owned(), nodes, fingerprint }, metrics, spills }
     }
 
     /// For each node the gates that it waits for, and the one that it opens.
@@ -123,12 +136,16 @@ impl Partitioner for ToFirst {
 struct Resources {
     spill: SpillManager,
     metrics: Arc<NodeMetrics>,
+    /// What all instances of all nodes reserve, and whether the budget is several times that.
+    pot: (Reservation, bool),
+    /// Segments that an instance reserves.
+    memory: usize,
     start: Arc<StartLine>,
 }
 
 impl Resources {
     fn task(&self, operator: &OperatorContext) -> TaskContext {
-        TaskContext { operator: operator.clone(), spill: self.spill.clone(), metrics: self.metrics.clone() }
+        TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory)
     }
 }
 

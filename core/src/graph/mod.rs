@@ -8,6 +8,7 @@
 mod explain;
 mod gate;
 mod lower;
+mod memory;
 mod task;
 
 pub use explain::{GraphDescription, InputDescription, NodeDescription};
@@ -16,7 +17,7 @@ pub(crate) use task::{NodeMetrics, TaskContext};
 
 use crate::chain::AnyCollector;
 use crate::runtime::{BatchCodec, Partitioner};
-use crate::{Operator, Result, Source};
+use crate::{Config, Operator, Result, Source};
 use std::sync::Arc;
 
 /// Index of a node in its graph.
@@ -43,6 +44,8 @@ pub(crate) struct Node {
     /// The input that must end before the others are of use: a join's build side.
     pub(crate) build_input: Option<usize>,
     pub(crate) body: Body,
+    /// Segments that each worker's instance reserves before it accepts input.
+    pub(crate) memory: usize,
     pub(crate) outputs: usize,
     /// Whether its output ends.
     pub(crate) bounded: bool,
@@ -170,6 +173,12 @@ impl Graph {
 }
 
 impl Node {
+    /// Says how many segments each worker's instance reserves.
+    #[must_use]
+    pub(crate) fn reserves(self, memory: usize) -> Self {
+        Self { memory, ..self }
+    }
+
     /// The name shown to people: the user's, or the kind.
     pub(crate) fn label(&self) -> &str {
         self.name.as_deref().unwrap_or(self.kind)
@@ -177,6 +186,11 @@ impl Node {
 }
 
 impl Distribution {
+    /// For a sink that only the first process has: batches stay where they are, as far as they are there.
+    pub(crate) fn to_first_process(config: &Config) -> Self {
+        if config.hosts.len() > 1 { Self::FirstProcess { workers: config.threads } } else { Self::Forward }
+    }
+
     fn label(&self) -> &'static str {
         match self {
             Self::Forward => "forward",

@@ -1,16 +1,61 @@
-use crate::OperatorContext;
-use fluvial_memory::SpillManager;
+use crate::{OperatorContext, Result};
+use fluvial_memory::{Reservation, SpillManager};
 use serde::Serialize;
 use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// What an operator's factory is given: the runtime's context, and what the jobs of an environment share.
 #[derive(Clone)]
 pub(crate) struct TaskContext {
-    pub(crate) operator: OperatorContext,
+    operator: OperatorContext,
+    /// Counts what this node spills apart from what others do.
     pub(crate) spill: SpillManager,
     pub(crate) metrics: Arc<NodeMetrics>,
+    /// What all operators of the job reserve, to be given out.
+    pot: Reservation,
+    /// Whether the budget is several times that.
+    ample: bool,
+    /// Segments that the node's description promised and this instance has not reserved yet.
+    promised: Arc<AtomicUsize>,
+}
+
+impl TaskContext {
+    /// For one instance of nodes that promise to reserve so many segments.
+    pub(crate) fn new(
+        operator: &OperatorContext,
+        spill: &SpillManager,
+        metrics: &Arc<NodeMetrics>,
+        (pot, ample): (&Reservation, bool),
+        promised: usize,
+    ) -> Self {
+        Self {
+            operator: operator.clone(),
+            spill: spill.clone(),
+            metrics: metrics.clone(),
+            pot: pot.clone(),
+            ample,
+            promised: Arc::new(promised.into()),
+        }
+    }
+
+    /// Whether the budget is several times what the job's operators reserve.
+    pub(crate) fn is_ample(&self) -> bool {
+        self.ample
+    }
+
+    /// Reserves segments in the operator's name: no more than its node [said](super::Node::memory), since what the nodes of a
+    /// job say together is checked against the budget before it starts.
+    pub(crate) fn reserve(&self, segments: usize) -> Result<Reservation> {
+        let promised = self.promised.load(Relaxed);
+        debug_assert!(segments <= promised, "`{}` reserves {segments} segments, its node said {promised}", self.name);
+        self.promised.store(promised.saturating_sub(segments), Relaxed);
+        match self.pot.split(&self.name, segments) {
+            Some(reservation) => Ok(reservation),
+            None => Ok(self.memory.reserve(&self.name, segments)?),
+        }
+    }
 }
 
 impl Deref for TaskContext {
@@ -30,15 +75,17 @@ pub(crate) struct NodeMetrics {
     /// Parts of the input that were read.
     pub(crate) parts_read: AtomicU64,
     pub(crate) parts: AtomicU64,
-    pub(crate) spilled_bytes: AtomicU64,
-    pub(crate) spill_files: AtomicU64,
+    /// When the first of them had been read.
+    pub(crate) first_part: OnceLock<Instant>,
     pub(crate) merge_passes: AtomicU64,
 }
 
 impl NodeMetrics {
-    pub(crate) fn spilled(&self, bytes: u64, files: u64) {
-        self.spilled_bytes.fetch_add(bytes, Relaxed);
-        self.spill_files.fetch_add(files, Relaxed);
+    /// A part of the input, of so many bytes of a file, was read to its end.
+    pub(crate) fn part_read(&self, bytes: u64) {
+        self.first_part.get_or_init(Instant::now);
+        self.parts_read.fetch_add(1, Relaxed);
+        self.bytes_read.fetch_add(bytes, Relaxed);
     }
 }
 

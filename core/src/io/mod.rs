@@ -18,6 +18,7 @@ mod output;
 mod parquet;
 mod paths;
 mod predicate;
+pub(crate) mod print;
 mod text;
 
 pub use format::{CsvOptions, Format, JsonOptions, TextOptions};

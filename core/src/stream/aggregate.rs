@@ -3,7 +3,7 @@
 
 use super::numbers::{Number, Sum};
 use super::{Data, DataStream, KeySelector, KeyedStream};
-use crate::blocking::{AggregateOperator, CombineSink};
+use crate::blocking::{AggregateOperator, CombineSink, least};
 use crate::chain::AnyCollector;
 use crate::codec::RecordCodec;
 use crate::exchange::RowsByHash;
@@ -184,7 +184,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
             Ok(AnyCollector::new::<T>(CombineSink::open(selector.clone(), accumulate.clone(), context)?))
         }));
         let env = &self.stream.env;
-        DataStream::new(env, env.add(self.stream.after("combine", String::new(), combine)))
+        DataStream::new(env, env.add(self.stream.after("combine", String::new(), combine).reserves(least::COMBINE)))
     }
 
     fn accumulate<A: Accumulate<T>>(&self, kind: &'static str, accumulate: A) -> DataStream<(S::Key, A::Output)> {
@@ -212,7 +212,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
             let empty = if owner == context.worker { if_empty() } else { None };
             Ok(Box::new(operator.or_if_empty(empty.map(|e| Batch::typed(vec![e])))))
         };
-        let mut node = partial.after(kind, String::new(), Body::Operator(Arc::new(make)));
+        let mut node = partial.after(kind, String::new(), Body::Operator(Arc::new(make))).reserves(least::AGGREGATE);
         let key = short_type_name::<S::Key>();
         node.inputs[0].distribution = Distribution::Hash { key, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
         node.estimate = None;

@@ -3,7 +3,7 @@
 use super::group::{UnitKey, unit_key};
 use super::partition::typed;
 use super::{Data, DataStream, Emitter};
-use crate::blocking::{CrossOperator, Shelf, TypedRows};
+use crate::blocking::{CrossOperator, Shelf, TypedRows, least};
 use crate::chain::{BoxCollector, Context, TypedPort};
 use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
 use crate::{Batch, Operator, Output, Progress, Result};
@@ -62,12 +62,18 @@ impl<T: Data> DataStream<T> {
             let operator: Box<dyn Operator> = Box::new(CrossOperator::open(left, right, make, context)?);
             Ok(operator)
         });
-        self.beside(right, "cross", make)
+        self.beside(right, "cross", least::CROSS, make)
     }
 
     /// An operator on this stream and a second one that every worker receives whole.
-    fn beside<B: Data, U: Data>(&self, small: &DataStream<B>, kind: &'static str, make: OperatorFactory) -> DataStream<U> {
-        let mut node = self.after(kind, String::new(), Body::Operator(make));
+    fn beside<B: Data, U: Data>(
+        &self,
+        small: &DataStream<B>,
+        kind: &'static str,
+        memory: usize,
+        make: OperatorFactory,
+    ) -> DataStream<U> {
+        let mut node = self.after(kind, String::new(), Body::Operator(make)).reserves(memory);
         node.inputs.push(small.input_by(Distribution::Broadcast));
         node.build_input = Some(SMALL);
         node.bounded &= small.known().0;
@@ -126,7 +132,7 @@ impl<T: Data, B: Data> WithBroadcast<T, B> {
             let operator: Box<dyn Operator> = Box::new(Beside::<T, B, U, _>::open(f.clone(), context)?);
             Ok(operator)
         });
-        self.stream.beside(&self.small, kind, make)
+        self.stream.beside(&self.small, kind, least::GROUPING, make)
     }
 }
 

@@ -22,12 +22,35 @@ impl Env {
         })
     }
 
-    /// The records of CSV or JSON lines files as values of a type: columns go to fields of the same name.
+    /// The records of Parquet, CSV or JSON lines files as values of a type: columns go to fields of the same name. The format
+    /// goes by extension; files, folders or globs. Of Parquet only the columns that have a field are read.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct City {
+    ///     name: String,
+    ///     people: Option<u64>,
+    /// }
+    /// # let env = fluvial_core::Env::default();
+    /// # let folder = tempfile::tempdir().map_err(|e| fluvial_core::Error::User(e.to_string()))?;
+    /// # let path = folder.path().join("cities.parquet").display().to_string();
+    /// # env.from_collection([City { name: "Berlin".into(), people: Some(3_700_000) }]).write(&path)?;
+    /// # env.execute("write")?;
+    /// let cities = env.read_records::<City>(&[&path])?;
+    /// let large = cities.filter(|city| city.people > Some(1_000_000)).map(|city| city.name);
+    /// assert_eq!(large.collect()?, ["Berlin"]);
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) for what is not there. While the job runs: a record that is not a `T`; it names the file,
-    /// the line and the column.
-    pub fn read_records<T: Data, P: AsRef<str>>(&self, inputs: &[P]) -> Result<DataStream<T>> {
+    /// [`Error::File`](crate::Error::File) for what is not there; of Parquet also as [`Table::rows`](crate::Table::rows). While the
+    /// job runs: a record that is not a `T`; it names the file, the line or row and the column.
+    pub fn read_records<T: Data>(&self, inputs: &[impl AsRef<str>]) -> Result<DataStream<T>> {
+        let named: Vec<String> = inputs.iter().map(|p| p.as_ref().to_owned()).collect();
+        if let Format::Parquet = Format::detect(&resolve(&named)?)? {
+            return self.read_parquet(inputs);
+        }
         self.read_files(inputs, None, |input, split, memory| {
             Ok(Box::new(RecordPart { reader: input.records::<T>(split, memory)?, records: Vec::new() }))
         })
@@ -52,7 +75,7 @@ impl Env {
             let queue = context.shared(|| PartQueue::new(context.process, context.processes));
             let metrics = context.metrics.clone();
             metrics.parts.store(parts.splits.len().div_ceil(context.processes) as u64, Relaxed);
-            let memory = context.memory.reserve(&context.name, 0)?;
+            let memory = context.reserve(0)?;
             Ok(Box::new(FileSource { parts, queue, memory, metrics, next: next.into::<T>()?, current: None, ended: false }))
         };
         let node = Node {
@@ -63,6 +86,7 @@ impl Env {
             inputs: Vec::new(),
             build_input: None,
             body: Body::Source { make: Arc::new(make), port: typed_port::<T>() },
+            memory: 0,
             outputs: 1,
             bounded: true,
             estimate: Some(Estimate { bytes }),
@@ -139,8 +163,7 @@ where
         })?;
         self.metrics.rows_read.fetch_add(rows, Relaxed);
         if !more {
-            self.metrics.parts_read.fetch_add(1, Relaxed);
-            self.metrics.bytes_read.fetch_add(self.parts.splits[*part].bytes, Relaxed);
+            self.metrics.part_read(self.parts.splits[*part].bytes);
             self.current = None;
         }
         self.next.end_batch(None, context);

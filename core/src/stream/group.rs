@@ -1,7 +1,7 @@
 //! Operations that give a user's function all records of a key, or of a worker, as an iterator.
 
 use super::{Data, DataStream, Emitter, KeyFn, KeySelector, KeyedStream, aggregate::short_type_name};
-use crate::blocking::{GroupedRows, Grouping, TypedRows};
+use crate::blocking::{GroupedRows, Grouping, TypedRows, least};
 use crate::chain::{BoxCollector, Context, TypedPort};
 use crate::exchange::TypedToRows;
 use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
@@ -93,7 +93,8 @@ impl<T: Data> DataStream<T> {
             let operator: Box<dyn Operator> = Box::new(MapPartition { stage: PartitionStage::Collecting(grouping, format), f });
             Ok(operator)
         });
-        self.operator("map_partition", String::new(), make)
+        let node = self.after("map_partition", String::new(), Body::Operator(make)).reserves(least::GROUPING);
+        DataStream::new(&self.env, self.env.add(node))
     }
 }
 
@@ -179,7 +180,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
             let operator: Box<dyn Operator> = Box::new(ReduceGroup { side, f: f.clone(), port: Box::new(TypedPort::new(0)) });
             Ok(operator)
         });
-        let mut node = self.stream.after("reduce_group", String::new(), Body::Operator(make));
+        let mut node = self.stream.after("reduce_group", String::new(), Body::Operator(make)).reserves(least::GROUPING);
         node.inputs[0].distribution = self.to_rows();
         DataStream::new(&self.stream.env, self.stream.env.add(node))
     }
@@ -211,7 +212,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
             let operator: Box<dyn Operator> = Box::new(CoGroup { left, right, f: f.clone(), port: Box::new(TypedPort::new(0)) });
             Ok(operator)
         });
-        let mut node = self.stream.after("co_group", String::new(), Body::Operator(make));
+        let mut node = self.stream.after("co_group", String::new(), Body::Operator(make)).reserves(2 * least::GROUPING);
         node.inputs = vec![self.stream.input_by(self.to_rows()), right.stream.input_by(right.to_rows())];
         node.bounded &= right.stream.known().0;
         node.estimate = None;

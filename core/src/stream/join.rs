@@ -1,5 +1,5 @@
 use super::{Data, DataStream, KeySelector, KeyedStream, aggregate::short_type_name};
-use crate::blocking::{JoinOperator, TypedRows};
+use crate::blocking::{JoinOperator, TypedRows, least};
 use crate::exchange::TypedToRows;
 use crate::graph::{Body, Distribution, OperatorFactory};
 use crate::table::JoinStrategy;
@@ -108,7 +108,7 @@ impl<L: Data, LS: KeySelector<L>, R: Data, RS: KeySelector<R, Key = LS::Key>> Ke
             Ok(operator)
         });
         let detail = self.strategy.describe(kind, build, broadcast);
-        let mut node = self.left.stream.after("join", detail, Body::Operator(make));
+        let mut node = self.left.stream.after("join", detail, Body::Operator(make)).reserves(least::JOIN);
         node.inputs = inputs;
         node.build_input = Some(build as usize);
         node.bounded = node.bounded && self.right.stream.known().0;

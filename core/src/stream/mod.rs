@@ -13,6 +13,7 @@ mod join;
 mod keyed;
 mod numbers;
 mod partition;
+mod print;
 mod sort;
 mod source;
 mod steps;
@@ -125,6 +126,7 @@ impl<T: Data> DataStream<T> {
             inputs: vec![self.input()],
             build_input: None,
             body,
+            memory: 0,
             outputs: 1,
             bounded,
             estimate,

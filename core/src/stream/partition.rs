@@ -2,7 +2,7 @@
 
 use super::group::{UnitKey, unit_key};
 use super::{Data, DataStream, KeyFn, KeySelector, aggregate::short_type_name};
-use crate::blocking::{Shelf, TypedRows};
+use crate::blocking::{Shelf, TypedRows, least};
 use crate::exchange::{Emit, TypedByHash};
 use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
 use crate::runtime::Partitioner;
@@ -62,7 +62,7 @@ impl<T: Data> DataStream<T> {
         let sample: OperatorFactory = Arc::new(move |context| Ok(Box::new(Sample::<T, _>::new(sampling.clone(), context))));
         let sample = stream.operator::<Sampled>("sample", String::new(), sample);
         let make: OperatorFactory = Arc::new(move |context| Ok(Box::new(Ranges::<T, _>::open(selector.clone(), context)?)));
-        let mut node = stream.after("range", String::new(), Body::Operator(make));
+        let mut node = stream.after("range", String::new(), Body::Operator(make)).reserves(least::GROUPING);
         node.inputs.push(sample.input_by(Distribution::Broadcast));
         let mut placed = DataStream::<(u64, T)>::new(&self.env, self.env.add(node));
         placed.distribution =

@@ -64,6 +64,7 @@ impl Env {
             inputs: Vec::new(),
             build_input: None,
             body: Body::Source { make: Arc::new(make), port: typed_port::<T>() },
+            memory: 0,
             outputs: 1,
             bounded: true,
             estimate: Some(Estimate { bytes: count as f64 * record_bytes as f64 }),

@@ -3,7 +3,7 @@
 use super::aggregate::{Aggregated, Count};
 use super::numbers::{Number, Sum};
 use super::{Aggregator, Data, DataStream, KeySelector, KeyedStream};
-use crate::blocking::{FirstOfWorker, PlaceCount, TypedRows, counting, cut_typed, numbering};
+use crate::blocking::{FirstOfWorker, PlaceCount, TypedRows, counting, cut_typed, least, numbering};
 use crate::codec::RecordCodec;
 use crate::graph::{Body, Distribution, OperatorFactory};
 use crate::stream::group::unit_key;
@@ -213,7 +213,7 @@ impl<T: Data> DataStream<T> {
         let stream = self.settled();
         let counts = stream.operator::<PlaceCount>("count", String::new(), counting());
         let make = numbering(|| TypedRows::<T, _>::new(unit_key()), number);
-        let mut node = stream.after(kind, detail, Body::Operator(make));
+        let mut node = stream.after(kind, detail, Body::Operator(make)).reserves(least::GROUPING);
         node.inputs.push(counts.input_by(Distribution::Broadcast));
         DataStream::new(&self.env, self.env.add(node))
     }

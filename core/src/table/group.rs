@@ -1,9 +1,9 @@
-use super::{AggregateSpec, Function, JoinStrategy, Table, find_column, parse_aggregates, parse_columns, schema_of, table_head};
-use crate::blocking::{AggregateOperator, OUTPUT_ROWS};
+use super::{AggregateSpec, Function, Table, find_column, parse_aggregates, parse_columns, schema_of, table_head};
+use crate::blocking::{AggregateOperator, OUTPUT_ROWS, least};
 use crate::chain::{AnyCollector, Collector, Context};
 use crate::exchange::RowsByHash;
 use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
-use crate::{Batch, Error, Operator, Position, Progress, Result};
+use crate::{Batch, Operator, Position, Progress, Result};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, SchemaRef};
 use fluvial_memory::{KeyColumn, KeyEncoder, Keys, RowBatch, RowShape};
@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// A grouped table that is being described: finish it with [`Grouped::aggregate`].
 #[must_use = "a grouping does nothing before its aggregates are chosen"]
 pub struct Grouped {
-    table: Table,
-    by: Vec<String>,
+    pub(super) table: Table,
+    pub(super) by: Vec<String>,
 }
 
 impl Table {
@@ -49,41 +49,13 @@ impl Grouped {
     pub fn aggregate(&self, aggregates: &str) -> Result<Table> {
         let specs = parse_aggregates(aggregates)?;
         if specs.iter().any(|s| s.function == Function::CountDistinct) {
-            return self.with_distinct(&specs);
+            return self.count_distinct(&specs);
         }
         self.of(&specs)
     }
 
-    /// Distinct values are grouped away first, then counted; each such count is joined to the rest by the groups, where
-    /// nulls equal nulls.
-    fn with_distinct(&self, specs: &[AggregateSpec]) -> Result<Table> {
-        let rest: Vec<AggregateSpec> = specs.iter().filter(|s| s.function != Function::CountDistinct).cloned().collect();
-        let mut parts = Vec::new();
-        if !rest.is_empty() {
-            parts.push(self.of(&rest)?);
-        }
-        for spec in specs.iter().filter(|s| s.function == Function::CountDistinct) {
-            let column = spec.column.as_ref().ok_or_else(|| Error::Plan("count(distinct *) has no column".into()))?;
-            let mut by = self.by.clone();
-            if !by.contains(column) {
-                by.push(column.clone());
-            }
-            let distinct = Grouped { table: self.table.clone(), by }.of(&[])?;
-            let count = AggregateSpec { function: Function::Count, ..spec.clone() };
-            parts.push(Grouped { table: distinct, by: self.by.clone() }.of(&[count])?);
-        }
-        let mut parts = parts.into_iter();
-        let first = parts.next().ok_or_else(|| Error::Plan("nothing to aggregate".into()))?;
-        let joined = parts.try_fold(first, |joined, part| {
-            let on = self.by.iter().map(|c| (c.clone(), c.clone())).collect();
-            joined.join_nulls(&part, on).strategy(JoinStrategy::HashBuildRight).with(&part)
-        })?;
-        let names: Vec<&str> = self.by.iter().map(String::as_str).chain(specs.iter().map(|s| s.name.as_str())).collect();
-        joined.narrow(&names)
-    }
-
     /// The groups with these aggregates.
-    fn of(&self, specs: &[AggregateSpec]) -> Result<Table> {
+    pub(super) fn of(&self, specs: &[AggregateSpec]) -> Result<Table> {
         let mut names: Vec<&str> = self.by.iter().map(String::as_str).collect();
         for column in specs.iter().filter_map(|s| s.column.as_deref()) {
             if !names.contains(&column) {
@@ -105,15 +77,13 @@ impl Grouped {
             make: Arc::new(move |context| Ok(AnyCollector::new::<RecordBatch>(TableCombine::open(&combining, context)?))),
             head: table_head(),
         };
-        let combine = table.env.add(table.after("combine", by.clone(), combine));
+        let combine = table.env.add(table.after("combine", by.clone(), combine).reserves(least::COMBINE));
         let partial = Table::new(&table.env, combine, table.schema.clone());
         let (shape, schema) = (plan.shape(), plan.schema.clone());
         let make: OperatorFactory = Arc::new(move |context| plan.clone().operator(context));
-        let mut node = partial.after(
-            "aggregate",
-            if wanted.is_empty() { by.clone() } else { format!("{by}; {wanted}") },
-            Body::Operator(make),
-        );
+        let mut node = partial
+            .after("aggregate", if wanted.is_empty() { by.clone() } else { format!("{by}; {wanted}") }, Body::Operator(make))
+            .reserves(least::AGGREGATE);
         node.inputs[0].distribution =
             Distribution::Hash { key: by, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
         Ok(Table::new(&table.env, table.env.add(node), schema))
@@ -201,7 +171,7 @@ struct TableCombine {
 
 impl TableCombine {
     fn open(plan: &Arc<GroupPlan>, context: &TaskContext) -> Result<Self> {
-        let reservation = context.memory.reserve(&context.name, Combine::<ColumnAggregates>::MINIMUM_SEGMENTS)?;
+        let reservation = context.reserve(least::COMBINE)?;
         let combine = Combine::new(reservation, plan.key.width(), plan.aggregates.clone(), CombineOptions::default());
         let rows = RowBatch::new(RowShape { key: plan.key.width(), row: None });
         Ok(Self { plan: plan.clone(), combine, keys: Keys::default(), rows, hashes: Vec::new(), ended: false })

@@ -1,5 +1,5 @@
 use super::{Table, parse_join_on, parse_projection, schema_of};
-use crate::blocking::{JoinOperator, TableRows};
+use crate::blocking::{JoinOperator, TableRows, least};
 use crate::exchange::TableToRows;
 use crate::graph::{Body, Distribution, Node, OperatorFactory};
 use crate::stream::DataStream;
@@ -67,8 +67,6 @@ pub struct Join {
     kind: JoinType,
     strategy: JoinStrategy,
     suffix: Option<String>,
-    /// Whether a null matches a null; never said by a user.
-    nulls_match: bool,
 }
 
 impl Table {
@@ -95,13 +93,8 @@ impl Table {
                 )));
             }
         }
-        Ok(Join { nulls_match: false, ..self.join_nulls(right, on) })
-    }
-
-    /// A join in which nulls equal nulls.
-    pub(super) fn join_nulls(&self, right: &Table, on: Vec<(String, String)>) -> Join {
         let (left, right) = (self.clone(), right.clone());
-        Join { left, right, on, kind: JoinType::Inner, strategy: JoinStrategy::Auto, suffix: None, nulls_match: true }
+        Ok(Join { left, right, on, kind: JoinType::Inner, strategy: JoinStrategy::Auto, suffix: None })
     }
 }
 
@@ -171,16 +164,6 @@ impl Join {
         });
         let chosen = chosen.collect::<Result<Vec<_>>>()?;
         self.table_of(chosen)
-    }
-
-    /// The left table's columns, and those of the right one that are not part of the key.
-    pub(super) fn with(self, right: &Table) -> Result<Table> {
-        let left = (0..self.left.schema.fields().len()).map(|c| (Side::Left, c));
-        let keys: Vec<&str> = self.on.iter().map(|(_, r)| r.as_str()).collect();
-        let more = (0..right.schema.fields().len()).filter(|&c| !keys.contains(&right.schema.field(c).name().as_str()));
-        let columns = left.chain(more.map(|c| (Side::Right, c)));
-        let named = columns.map(|(side, c)| (side, c, self.table(side).schema.field(c).name().clone())).collect();
-        self.table_of(named)
     }
 
     /// Like [`Join::select`] with the names one by one, each once; with none, the key's columns.
@@ -286,7 +269,7 @@ impl Join {
             keys(side).map(|k| table.column(k).map(|c| (c, table.schema.field(c).clone()))).collect()
         };
         let fields = [key_fields(Side::Left)?, key_fields(Side::Right)?];
-        let plan = [Side::Left, Side::Right].map(|side| SidePlan::new(&tables[side as usize], &fields, side, self.nulls_match));
+        let plan = [Side::Left, Side::Right].map(|side| SidePlan::new(&tables[side as usize], &fields, side));
         let [left, right] = plan;
         let plans = [left?, right?];
         let estimates = [tables[0].known().1, tables[1].known().1];
@@ -323,6 +306,7 @@ impl Join {
             inputs,
             build_input: Some(build as usize),
             body: Body::Operator(make),
+            memory: least::JOIN,
             outputs: 1,
             bounded,
             estimate: estimates[build.other() as usize],
@@ -365,7 +349,7 @@ struct SidePlan {
 
 impl SidePlan {
     /// Keys of both sides are encoded alike: nullable if either side's column is.
-    fn new(table: &Table, fields: &[Vec<(usize, Field)>; 2], side: Side, nulls_match: bool) -> Result<Self> {
+    fn new(table: &Table, fields: &[Vec<(usize, Field)>; 2], side: Side) -> Result<Self> {
         let own = &fields[side as usize];
         let both = fields[0].iter().zip(&fields[1]).zip(own);
         let columns: Vec<KeyColumn> = both
@@ -379,7 +363,7 @@ impl SidePlan {
         let places: Vec<usize> = own.iter().map(|(c, _)| *c).collect();
         let codec = RowCodec::new(table.schema.clone(), Some((key.clone(), places.clone())))?;
         let names = own.iter().map(|(_, f)| f.name().as_str()).collect::<Vec<_>>().join(", ");
-        Ok(Self { codec, key, columns: places, names, nullable: !nulls_match && own.iter().any(|(_, f)| f.is_nullable()) })
+        Ok(Self { codec, key, columns: places, names, nullable: own.iter().any(|(_, f)| f.is_nullable()) })
     }
 
     fn rows(&self) -> TableRows {

@@ -5,8 +5,10 @@
 //! workers, and give batches again.
 
 mod columns;
+mod distinct;
 mod group;
 mod join;
+mod print;
 mod rows;
 mod scan;
 mod sort;
@@ -238,7 +240,7 @@ impl Table {
     pub(crate) fn after(&self, kind: &'static str, detail: String, body: Body) -> Node {
         let (bounded, estimate) = self.known();
         let inputs = vec![self.input_by(Distribution::Forward)];
-        Node { kind, name: None, uid: None, detail, inputs, build_input: None, body, outputs: 1, bounded, estimate }
+        Node { kind, name: None, uid: None, detail, inputs, build_input: None, body, memory: 0, outputs: 1, bounded, estimate }
     }
 
     pub(crate) fn known(&self) -> (bool, Option<Estimate>) {
@@ -257,14 +259,34 @@ impl Table {
     where
         F: FnMut(RecordBatch) -> Result<RecordBatch> + 'static,
     {
+        self.steps(kind, detail, schema, move || {
+            let mut f = make();
+            move |batch, emit: &mut dyn FnMut(RecordBatch)| {
+                emit(f(batch)?);
+                Ok(())
+            }
+        })
+    }
+
+    /// A step that makes any number of batches of each.
+    fn steps<F>(
+        &self,
+        kind: &'static str,
+        detail: String,
+        schema: SchemaRef,
+        make: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Table
+    where
+        F: FnMut(RecordBatch, &mut dyn FnMut(RecordBatch)) -> Result<()> + 'static,
+    {
         let make = move |_: &TaskContext, next: AnyCollector| {
             let mut f = make();
             let step = TryLink(move |batch, next: &mut BoxCollector<RecordBatch>, context: &mut Context<'_>| {
-                let batch = f(batch)?;
-                if batch.num_rows() > 0 {
-                    next.push(batch, context);
-                }
-                Ok(())
+                f(batch, &mut |batch| {
+                    if batch.num_rows() > 0 {
+                        next.push(batch, context);
+                    }
+                })
             });
             Ok(AnyCollector::new::<RecordBatch>(Link::new(step, next.into::<RecordBatch>()?)))
         };

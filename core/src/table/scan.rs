@@ -2,7 +2,7 @@ use super::source::{Batches, Parts, source_node};
 use super::{Table, find_column};
 use crate::graph::Estimate;
 use crate::io::{ColumnPredicate, Format, PredicateOp, Scan, ScanOptions, Split, TableInput, resolve};
-use crate::{Env, Result};
+use crate::{Env, Error, Result};
 use arrow_array::ArrayRef;
 use fluvial_memory::Reservation;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub(crate) struct Read {
     input: Arc<TableInput>,
     options: ScanOptions,
+    /// What is read, in the order of the files.
+    splits: Vec<Split>,
 }
 
 impl Env {
@@ -35,16 +37,46 @@ impl Env {
     pub fn read_as<P: AsRef<str>>(&self, inputs: &[P], format: &Format) -> Result<Table> {
         let inputs: Vec<String> = inputs.iter().map(|p| p.as_ref().to_owned()).collect();
         let input = Arc::new(TableInput::open(&resolve(&inputs)?, format)?);
-        Read { input, options: ScanOptions::default() }.table(self)
+        Read::new(input, ScanOptions::default()).table(self)
     }
 }
 
 impl Read {
-    fn table(self, env: &Env) -> Result<Table> {
+    fn new(input: Arc<TableInput>, options: ScanOptions) -> Self {
+        Self { input, options, splits: Vec::new() }
+    }
+
+    /// The same error, of what could not be planned, with the file that says what columns there are.
+    pub(super) fn of_file(&self, error: Error) -> Error {
+        match (error, self.input.files().first()) {
+            (Error::Plan(message), Some(path)) => Error::File { path: path.clone(), message },
+            (other, _) => other,
+        }
+    }
+
+    /// An error about a row: the `row`-th, from 0, of those that part `part` of the read gave.
+    pub(super) fn failed(&self, part: u64, row: u64, message: &str) -> Error {
+        let split = usize::try_from(part).ok().and_then(|part| self.splits.get(part));
+        let Some((split, path)) = split.and_then(|s| Some((s, self.input.files().get(s.file)?))) else {
+            return Error::User(message.to_owned());
+        };
+        let place = match self.input.rows() {
+            // Of Parquet it is known where the part begins, and without predicates all its rows are given.
+            Some(_) if self.options.predicates.is_empty() => {
+                format!("row group {}, row {}: ", split.row_group, split.range.start + row)
+            }
+            Some(_) => format!("row group {}: ", split.row_group),
+            None => format!("record {} after byte {}: ", row + 1, split.range.start),
+        };
+        Error::File { path: path.clone(), message: format!("{place}{message}") }
+    }
+
+    fn table(mut self, env: &Env) -> Result<Table> {
         let scan = self.input.plan(&self.options)?;
         let schema = scan.schema().clone();
         let all = self.input.schema().fields().len();
         let splits = scan.splits();
+        self.splits.clone_from(&splits);
         let bytes: u64 = splits.iter().map(|s| s.bytes).sum();
         let rows = self.input.rows().map_or(bytes as f64 / 64.0, |r| r as f64 * bytes as f64 / self.input.bytes().max(1) as f64);
         // Of a Parquet file only the wanted columns are read; a rough share of the whole.
@@ -80,7 +112,7 @@ impl Table {
                 let before = read.options.projection.clone();
                 let projection = indices.iter().map(|&i| before.as_ref().map_or(i, |p| p[i])).collect();
                 let options = ScanOptions { projection: Some(projection), ..read.options.clone() };
-                Read { input: read.input.clone(), options }.table(&self.env)
+                Read::new(read.input.clone(), options).table(&self.env)
             }
             None => self.project(indices, columns.iter().map(|c| (*c).to_owned()).collect()),
         }
@@ -117,7 +149,7 @@ impl Table {
                 let at = read.options.projection.as_ref().map_or(at, |p| p[at]);
                 let mut options = read.options.clone();
                 options.predicates.push(ColumnPredicate { column: at, ..predicate });
-                Read { input: read.input.clone(), options }.table(&self.env)
+                Read::new(read.input.clone(), options).table(&self.env)
             }
             None => Ok(self.filter(move |batch| predicate.evaluate(batch.column(at)))),
         }

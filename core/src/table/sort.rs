@@ -1,5 +1,5 @@
 use super::{SortKey, Table, parse_sort_keys};
-use crate::blocking::{SortOperator, SortPlan, TableRows};
+use crate::blocking::{SortOperator, SortPlan, TableRows, least};
 use crate::graph::{Distribution, OperatorFactory};
 use crate::{Operator, Result};
 use fluvial_memory::{KeyColumn, KeyEncoder, RowCodec};
@@ -65,7 +65,7 @@ impl Table {
             detail.push_str(&format!(", first {count}"));
         }
         let config = self.env.config();
-        let mut node = self.after(kind, detail, crate::graph::Body::Operator(make));
+        let mut node = self.after(kind, detail, crate::graph::Body::Operator(make)).reserves(least::SORT);
         if config.hosts.len() > 1 && !plan.per_worker {
             node.inputs[0].distribution = Distribution::FirstProcess { workers: config.threads };
         }

@@ -23,10 +23,6 @@ pub(crate) trait Parts: Send + Sync + 'static {
         let _ = part;
         0
     }
-    /// Segments that a worker needs to read any part.
-    fn minimum_memory(&self) -> usize {
-        0
-    }
 }
 
 impl Env {
@@ -75,7 +71,7 @@ pub(crate) fn source_node(
 ) -> Node {
     let make = move |context: &TaskContext, next: AnyCollector| -> Result<Box<dyn Source>> {
         let parts = parts.clone();
-        let memory = context.memory.reserve(&context.name, parts.minimum_memory())?;
+        let memory = context.reserve(0)?;
         // Parts are shared by the workers of a process; between processes the division is fixed.
         let queue = context.shared(|| PartQueue::new(context.process, context.processes));
         let metrics = context.metrics.clone();
@@ -98,6 +94,7 @@ pub(crate) fn source_node(
         inputs: Vec::new(),
         build_input: None,
         body: Body::Source { make: Arc::new(make), port: table_port(schema) },
+        memory: 0,
         outputs: 1,
         bounded: true,
         estimate,
@@ -138,8 +135,7 @@ impl PartsSource {
         if current.ahead.is_none() {
             position.last = true;
             self.current = None;
-            self.metrics.parts_read.fetch_add(1, Relaxed);
-            self.metrics.bytes_read.fetch_add(self.parts.bytes(position.range as usize), Relaxed);
+            self.metrics.part_read(self.parts.bytes(position.range as usize));
         }
         Ok(Some((batch, position)))
     }

@@ -1,7 +1,7 @@
 //! Operations on a table's rows as they are: the first ones, numbers, how they are spread, all pairs; and its columns' names.
 
 use super::{Table, columns_of, parse_columns, schema_of, table_batch};
-use crate::blocking::{CrossOperator, FirstOfWorker, PlaceCount, RowFormat, TableRows, counting, cut_table, numbering};
+use crate::blocking::{CrossOperator, FirstOfWorker, PlaceCount, RowFormat, TableRows, counting, cut_table, least, numbering};
 use crate::exchange::TableToRows;
 use crate::graph::{Body, Distribution, OperatorFactory};
 use crate::stream::{CountOperator, DataStream};
@@ -82,7 +82,8 @@ impl Table {
         let counts = self.env.add(self.after("count", String::new(), Body::Operator(counting())));
         let counts = DataStream::<PlaceCount>::new(&self.env, counts);
         let codec = RowCodec::new(self.schema.clone(), None)?;
-        let mut node = self.after(kind, detail, Body::Operator(numbering(move || TableRows::new(codec.clone()), number)));
+        let make = numbering(move || TableRows::new(codec.clone()), number);
+        let mut node = self.after(kind, detail, Body::Operator(make)).reserves(least::GROUPING);
         node.inputs.push(counts.input_by(Distribution::Broadcast));
         Ok(Table::new(&self.env, self.env.add(node), schema))
     }
@@ -150,7 +151,7 @@ impl Table {
             let operator: Box<dyn Operator> = Box::new(CrossOperator::open(left, right, make, context)?);
             Ok(operator)
         });
-        let mut node = self.after("cross", String::new(), Body::Operator(make));
+        let mut node = self.after("cross", String::new(), Body::Operator(make)).reserves(least::CROSS);
         node.inputs.push(right.input_by(Distribution::Broadcast));
         node.build_input = Some(1);
         node.bounded &= right.known().0;

@@ -47,10 +47,9 @@ impl Table {
         node
     }
 
-    /// Files are written by the workers of the first process.
-    fn to_one_place(&self) -> Distribution {
-        let config = self.env.config();
-        if config.hosts.len() > 1 { Distribution::FirstProcess { workers: config.threads } } else { Distribution::Forward }
+    /// Files and the standard output are written by the workers of the first process.
+    pub(super) fn to_one_place(&self) -> Distribution {
+        Distribution::to_first_process(self.env.config())
     }
 }
 
@@ -99,7 +98,7 @@ impl WriteParquet {
             Some(file) => file.clone(),
             None => slot.insert(ParquetFile::create(path, schema.clone(), options)?).clone(),
         };
-        let encoder = file.encoder(&context.memory.reserve(&context.name, 0)?);
+        let encoder = file.encoder(&context.reserve(0)?);
         let countdown = context.shared(|| Countdown::new(context.local_workers));
         Ok(Self { file, encoder, position: None, countdown })
     }

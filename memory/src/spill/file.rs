@@ -1,3 +1,4 @@
+use super::io::Counters;
 use crate::{Error, Result};
 use std::fs::File;
 use std::io;
@@ -18,22 +19,43 @@ pub(super) struct SpillFile {
     /// Where the next block goes.
     end: AtomicU64,
     open: Arc<AtomicUsize>,
+    /// What counts the bytes moved.
+    counters: Vec<Arc<Counters>>,
 }
 
 impl SpillFile {
     /// Creates `path` and unlinks it. `open` counts the files that are open. With `direct`, the page cache is bypassed
-    /// where the file system can do that.
-    pub(super) fn create(path: PathBuf, direct: bool, open: &Arc<AtomicUsize>) -> Result<Self> {
+    /// where the file system can do that. All of `counters` count it.
+    pub(super) fn create(path: PathBuf, direct: bool, open: &Arc<AtomicUsize>, counters: Vec<Arc<Counters>>) -> Result<Self> {
         match create(&path, direct).and_then(|file| std::fs::remove_file(&path).map(|()| file)) {
-            Ok(file) => Ok(Self::adopt(file, path, open)),
+            Ok(file) => {
+                for c in &counters {
+                    c.files.fetch_add(1, Relaxed);
+                }
+                Ok(Self::adopt(file, path, open, counters))
+            }
             Err(source) => Err(Error::Spill { path, offset: 0, action: "create", source }),
         }
     }
 
     /// An open file as a spill file.
-    pub(super) fn adopt(file: File, path: PathBuf, open: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn adopt(file: File, path: PathBuf, open: &Arc<AtomicUsize>, counters: Vec<Arc<Counters>>) -> Self {
         open.fetch_add(1, Relaxed);
-        Self { file, path, end: 0.into(), open: open.clone() }
+        Self { file, path, end: 0.into(), open: open.clone(), counters }
+    }
+
+    /// Notes bytes written to it.
+    pub(super) fn written(&self, bytes: u64) {
+        for c in &self.counters {
+            c.written.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    /// Notes bytes read from it.
+    pub(super) fn was_read(&self, bytes: u64) {
+        for c in &self.counters {
+            c.read.fetch_add(bytes, Relaxed);
+        }
     }
 
     /// Sets `length` bytes aside, rounded up to whole pages; gives where they begin. Callable from several threads at once.

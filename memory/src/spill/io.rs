@@ -5,7 +5,7 @@ use super::run::Block;
 use super::{Compression, block};
 use crate::{Error, Extent, Result, Waker};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
@@ -76,9 +76,10 @@ impl Mailbox {
     }
 }
 
-/// Bytes moved, as they lie on disk.
+/// Files made, and bytes moved, as they lie on disk.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
+    pub(super) files: AtomicU64,
     pub(super) written: AtomicU64,
     pub(super) read: AtomicU64,
 }
@@ -90,13 +91,13 @@ pub(super) struct IoThreads {
 }
 
 impl IoThreads {
-    pub(super) fn start(count: usize, compression: Compression, counters: &Arc<Counters>) -> std::io::Result<Self> {
+    pub(super) fn start(count: usize, compression: Compression) -> std::io::Result<Self> {
         let (jobs, queue) = unbounded();
         let mut threads = Vec::new();
         for i in 0..count.max(1) {
-            let (queue, counters) = (queue.clone(), counters.clone());
+            let queue = queue.clone();
             let thread = thread::Builder::new().name(format!("spill-io-{i}"));
-            threads.push(thread.spawn(move || serve(&queue, compression, &counters))?);
+            threads.push(thread.spawn(move || serve(&queue, compression))?);
         }
         Ok(Self { jobs: Some(jobs), threads })
     }
@@ -127,17 +128,17 @@ impl Drop for IoThreads {
     }
 }
 
-fn serve(queue: &Receiver<Job>, compression: Compression, counters: &Counters) {
+fn serve(queue: &Receiver<Job>, compression: Compression) {
     let mut scratch = AlignedBuffer::default();
     for Job { file, index, mut block, write, mut buffer, answer } in queue {
         let result = if write {
             let written = block::write(&file, &mut buffer, block.bytes as usize, block.rows, compression, &mut scratch);
             written.map(|(offset, stored)| {
                 (block.offset, block.stored, block.compressed) = (offset, stored, stored < block.bytes);
-                counters.written.fetch_add(u64::from(stored), Relaxed);
+                file.written(u64::from(stored));
             })
         } else {
-            counters.read.fetch_add(u64::from(block.stored), Relaxed);
+            file.was_read(u64::from(block.stored));
             block::read(&file, &block, &mut buffer, &mut scratch)
         };
         // The file is released before the answer: whoever has the last answer may count on the file being gone.

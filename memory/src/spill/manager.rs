@@ -8,7 +8,7 @@ use crate::{Error, Extent, Reservation, Result, RowShape, SEGMENT_SIZE, Waker};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Segments of the smallest block for which bypassing the page cache pays: the disk is asked once for each.
 const DIRECT: usize = 4;
@@ -61,7 +61,7 @@ pub struct SpillStats {
     pub bytes_read: u64,
     /// Files created.
     pub files: u64,
-    /// Files that still exist.
+    /// Files that still exist, of all views.
     pub open_files: usize,
 }
 
@@ -83,13 +83,14 @@ pub struct SpillStats {
 #[derive(Clone)]
 pub struct SpillManager {
     shared: Arc<ManagerShared>,
+    /// Of a view that counts apart.
+    own: Option<Arc<Counters>>,
 }
 
 pub(super) struct ManagerShared {
     pub(super) io: IoThreads,
     folder: ProcessFolder,
-    pub(super) counters: Arc<Counters>,
-    files: AtomicU64,
+    counters: Arc<Counters>,
     open: Arc<AtomicUsize>,
     block_bytes: usize,
     direct: bool,
@@ -103,8 +104,7 @@ impl SpillManager {
     pub fn new(config: SpillConfig) -> Result<Self> {
         raise_descriptor_limit();
         let folder = ProcessFolder::create(&config.directory)?;
-        let counters = Arc::new(Counters::default());
-        let io = IoThreads::start(config.io_threads, config.compression, &counters).map_err(|source| Error::Spill {
+        let io = IoThreads::start(config.io_threads, config.compression).map_err(|source| Error::Spill {
             path: config.directory,
             offset: 0,
             action: "starting an I/O thread",
@@ -112,16 +112,22 @@ impl SpillManager {
         })?;
         let block_bytes = config.block_bytes.max(SEGMENT_SIZE);
         let shared =
-            ManagerShared { io, folder, counters, files: 0.into(), open: Arc::default(), block_bytes, direct: config.direct };
-        Ok(Self { shared: Arc::new(shared) })
+            ManagerShared { io, folder, counters: Arc::default(), open: Arc::default(), block_bytes, direct: config.direct };
+        Ok(Self { shared: Arc::new(shared), own: None })
+    }
+
+    /// The same manager, whose [`SpillManager::stats`] count only what is spilled through this view and its clones.
+    pub fn counted(&self) -> Self {
+        Self { shared: self.shared.clone(), own: Some(Arc::default()) }
     }
 
     /// What was spilled so far.
     pub fn stats(&self) -> SpillStats {
+        let counters = self.own.as_ref().unwrap_or(&self.shared.counters);
         SpillStats {
-            bytes_written: self.shared.counters.written.load(Relaxed),
-            bytes_read: self.shared.counters.read.load(Relaxed),
-            files: self.shared.files.load(Relaxed),
+            bytes_written: counters.written.load(Relaxed),
+            bytes_read: counters.read.load(Relaxed),
+            files: counters.files.load(Relaxed),
             open_files: self.shared.open.load(Relaxed),
         }
     }
@@ -185,8 +191,8 @@ impl SpillManager {
         waker: Option<Waker>,
     ) -> Result<RunWriter> {
         let direct = self.shared.direct && buffers.iter().all(|b| b.segments() >= DIRECT);
-        let file = SpillFile::create(self.shared.folder.next(operator), direct, &self.shared.open)?;
-        self.shared.files.fetch_add(1, Relaxed);
+        let counters = [&self.shared.counters].into_iter().chain(&self.own).cloned().collect();
+        let file = SpillFile::create(self.shared.folder.next(operator), direct, &self.shared.open, counters)?;
         let header = SpillHeader { operator: operator.to_owned(), schema: schema.to_owned(), shape };
         block::write_header(&file, &header.encode())?;
         Ok(RunWriter::new(self.shared.clone(), file, shape, reservation, buffers, waker))

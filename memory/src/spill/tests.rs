@@ -191,7 +191,7 @@ fn a_full_disk_is_one_clear_error() {
     let reservation = reservation(64);
     let open = Arc::new(AtomicUsize::new(0));
     let full = std::fs::File::options().read(true).write(true).open("/dev/full").unwrap();
-    let file = file::SpillFile::adopt(full, "/dev/full".into(), &open);
+    let file = file::SpillFile::adopt(full, "/dev/full".into(), &open, Vec::new());
     let buffer = reservation.alloc().unwrap();
     let mut writer = writer::RunWriter::new(spill.shared().clone(), file, RowShape::VARIABLE, &reservation, vec![buffer], None);
     let error = std::iter::repeat_with(|| writer.push(&[7; 1000])).find_map(Result::err).unwrap();
@@ -199,6 +199,23 @@ fn a_full_disk_is_one_clear_error() {
     assert!(text.contains("/dev/full") && text.contains("write failed") && text.contains("No space left"), "{text}");
     drop(writer);
     assert_eq!(open.load(SeqCst), 0);
+}
+
+#[test]
+fn a_view_counts_what_is_spilled_through_it() {
+    let (spill, _directory) = manager(Compression::None);
+    let reservation = reservation(64);
+    let (one, other) = (spill.counted(), spill.counted());
+    for (view, rows) in [(&spill, 1), (&one, 2), (&other, 3)] {
+        let mut writer = view.writer("test", RowShape::VARIABLE, "", &reservation, None).unwrap();
+        (0..rows).for_each(|_| writer.push(&[1; 96]).unwrap());
+        let run = writer.finish().unwrap();
+        assert_eq!(read_all(&run, 0..1, &reservation).len(), rows);
+    }
+    for (view, files, bytes) in [(one, 1, 200), (other, 1, 300), (spill, 3, 600)] {
+        let stats = view.stats();
+        assert_eq!((stats.files, stats.bytes_written, stats.bytes_read), (files, bytes, bytes));
+    }
 }
 
 #[test]

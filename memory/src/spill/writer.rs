@@ -6,7 +6,6 @@ use super::run::{Block, Run, RunShared};
 use crate::{Extent, Progress, Reservation, Result, RowShape, SEGMENT_SIZE, Waker};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Blocks being written at a time.
 const IN_FLIGHT: usize = 2;
@@ -212,7 +211,7 @@ impl RunWriter {
             None => {
                 // No memory for a copy, so the row is written from where it lies, here and now.
                 let offset = block::write_row(&self.file, prefix, front, back)?;
-                self.manager.counters.written.fetch_add(bytes as u64, Relaxed);
+                self.file.written(bytes as u64);
                 self.blocks.push(Block { offset, stored: block.bytes, ..block });
             }
         }

@@ -2,7 +2,7 @@ use super::Aggregation;
 use super::layout::Layout;
 use super::partitions::{Partitions, Spilled, Surroundings, mix};
 use fluvial_memory::{
-    KeyWidth, Progress, Reservation, Result, RowBatch, RowCursor, RowShape, RunReader, SpillManager, Step, Waker,
+    Error, KeyWidth, Progress, Reservation, Result, RowBatch, RowCursor, RowShape, RunReader, SpillManager, Step, Waker,
 };
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -273,7 +273,20 @@ impl<A: Aggregation> HashAggregate<A> {
     }
 
     fn read_batch(&mut self, reading: &mut Reading) -> Result<Progress> {
-        let step = if reading.taken < reading.batch.len() || reading.long { Step::Row } else { reading.fill(&self.around)? };
+        let step = if reading.taken < reading.batch.len() || reading.long {
+            Step::Row
+        } else {
+            // Buffers for the next blocks may take what the rows of earlier ones have.
+            while !reading.open(&self.around)? {
+                if self.partitions.is_frozen() {
+                    return Err(self.partitions.too_large(reading.spilled.run.max_row()));
+                }
+                if self.partitions.make_room(reading.spilled.run.max_row())? == Progress::Waiting {
+                    return Ok(Progress::Waiting);
+                }
+            }
+            reading.fill()?
+        };
         if !reading.batch.is_empty() {
             self.hash(&reading.batch);
             reading.taken = self.take_from(&reading.batch, reading.taken)?;
@@ -335,32 +348,37 @@ impl<A: Aggregation> HashAggregate<A> {
 }
 
 impl Reading {
-    /// Collects rows into the batch, up to a long one, which is left with the reader.
-    fn fill(&mut self, around: &Surroundings) -> Result<Step> {
-        loop {
-            let Some(reader) = &mut self.reader else {
-                let Some(blocks) = self.ranges.pop_front() else { return Ok(Step::End) };
-                self.reader = Some(self.spilled.run.reader(blocks, &around.reservation, around.waker.clone())?);
-                continue;
-            };
-            while self.batch.len() < READ_ROWS && self.batch.byte_len() < READ_BYTES {
-                match reader.advance()? {
-                    Step::Row if reader.row().len() > READ_BYTES => {
-                        self.long = true;
-                        return Ok(Step::Row);
-                    }
-                    Step::Row => self.batch.push_row(reader.row()),
-                    Step::Waiting => return Ok(Step::Waiting),
-                    Step::End => {
-                        self.reader = None;
-                        break;
-                    }
+    /// Opens the next range of blocks if none is being read; false if there is not the memory.
+    fn open(&mut self, around: &Surroundings) -> Result<bool> {
+        if let (None, Some(blocks)) = (&self.reader, self.ranges.front()) {
+            match self.spilled.run.reader(blocks.clone(), &around.reservation, around.waker.clone()) {
+                Ok(reader) => self.reader = Some(reader),
+                Err(Error::RecordTooLarge { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            self.ranges.pop_front();
+        }
+        Ok(true)
+    }
+
+    /// Collects rows of the open range into the batch, up to a long one, which is left with the reader.
+    fn fill(&mut self) -> Result<Step> {
+        let Some(reader) = &mut self.reader else { return Ok(Step::End) };
+        while self.batch.len() < READ_ROWS && self.batch.byte_len() < READ_BYTES {
+            match reader.advance()? {
+                Step::Row if reader.row().len() > READ_BYTES => {
+                    self.long = true;
+                    return Ok(Step::Row);
+                }
+                Step::Row => self.batch.push_row(reader.row()),
+                Step::Waiting => return Ok(Step::Waiting),
+                Step::End => {
+                    self.reader = None;
+                    return Ok(if self.ranges.is_empty() { Step::End } else { Step::Row });
                 }
             }
-            if self.reader.is_some() {
-                return Ok(Step::Row);
-            }
         }
+        Ok(Step::Row)
     }
 }
 

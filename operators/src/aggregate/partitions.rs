@@ -378,7 +378,7 @@ impl Partitions {
         Ok(self.log.insert(log))
     }
 
-    fn too_large(&self, record: usize) -> Error {
+    pub(super) fn too_large(&self, record: usize) -> Error {
         let reservation = &self.around.reservation;
         let available = (reservation.held() - reservation.used().min(reservation.held())) * fluvial_memory::SEGMENT_SIZE;
         Error::RecordTooLarge { operator: reservation.operator().to_owned(), record, available }

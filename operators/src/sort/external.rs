@@ -20,6 +20,10 @@ const FUEL: usize = 1 << 14;
 const MOST_RUNS: usize = 256;
 /// Parts of the budget that rows may take in memory after the end of an input that spilled.
 const REMAINDER: usize = 16;
+/// Blocks that merging two runs into one takes.
+const MERGE: usize = 3;
+/// Segments for rows and their entries, at the least.
+const ROOM: usize = 4;
 
 /// What to sort.
 #[derive(Clone, Debug)]
@@ -75,6 +79,8 @@ pub struct ExternalSort {
     pending: Option<(RowBatch, usize)>,
     stage: Stage,
     finishing: bool,
+    /// Whether scratch and buffers have the size that the pool allowed when the first rows came.
+    fitted: bool,
     /// How many rows are wanted of the sorted whole, and the key from which on rows are not among them.
     limit: Option<u64>,
     bound: Option<(u128, Vec<u8>)>,
@@ -96,6 +102,10 @@ impl ExternalSort {
     /// The least a reservation for a sort guarantees: 512 KiB. With more, merging has more runs at once.
     pub const MINIMUM_SEGMENTS: usize = 16;
 
+    /// A minimum with which blocks of runs can have their full length of 8 segments: 37 segments. With less they are
+    /// shorter, whatever the pool has when the sort begins, since it may have nothing when runs are merged.
+    pub const FULL_BLOCK_SEGMENTS: usize = ROOM + 1 + (MERGE + 1) * 8;
+
     /// A sort within `reservation`.
     ///
     /// # Errors
@@ -112,13 +122,10 @@ impl ExternalSort {
         limit: Option<u64>,
         waker: Option<Waker>,
     ) -> Result<Self> {
-        let budget = reservation.limit();
-        let scratch = alloc(reservation, (budget / 64).clamp(1, CHUNK))?;
-        let first = alloc(reservation, spill.block_segments(reservation))?;
-        let more = (budget / 256).min(2);
-        let segments = first.segments();
-        let mut buffers = vec![first];
-        buffers.extend((0..more).map_while(|_| reservation.alloc_extent(segments)));
+        let scratch = alloc(reservation, 1)?;
+        // Short enough for the minimum to hold all that a merge of two runs needs.
+        let block = reservation.minimum().saturating_sub(ROOM + 1) / (MERGE + 1);
+        let buffers = vec![alloc(reservation, spill.block_segments(reservation).min(block.max(1)))?];
         let keys = Keys::new(options.shape);
         let pages = RowPages::new(reservation, options.shape);
         Ok(Self {
@@ -133,10 +140,31 @@ impl ExternalSort {
             pending: None,
             stage: Stage::Fill,
             finishing: false,
+            fitted: false,
             limit,
             bound: None,
             stats: SortStats::default(),
         })
+    }
+
+    /// Takes larger scratch, so that larger chunks are sorted, and more buffers, so that one is filled while others are
+    /// written: as far as the pool can guarantee what is needed beside them. When rows come first, since then everybody has
+    /// reserved a minimum.
+    fn fit(&mut self) -> Result<()> {
+        self.fitted = true;
+        let budget = self.reservation.limit();
+        let block = self.buffers.first().map_or(1, Extent::segments);
+        let (mut scratch, mut buffers) = ((budget / 64).clamp(1, CHUNK), 1 + (budget / 256).min(2));
+        while !self.reservation.guarantee(scratch + (buffers + MERGE) * block + ROOM) {
+            if scratch == 1 && buffers == 1 {
+                return Ok(());
+            }
+            (scratch, buffers) = ((scratch / 2).max(1), (buffers - 1).max(1));
+        }
+        self.scratch = None;
+        self.scratch = Some(alloc(&self.reservation, scratch)?);
+        self.buffers.extend((1..buffers).map_while(|_| self.reservation.alloc_extent(block)));
+        Ok(())
     }
 
     /// Takes a batch of rows, all of it: what does not fit is kept aside until a run is written.
@@ -145,6 +173,9 @@ impl ExternalSort {
     /// Of writing runs.
     pub fn push(&mut self, rows: &RowBatch) -> Result<Progress> {
         debug_assert!(self.pending.is_none() && !self.finishing, "resume until done before the next batch");
+        if !self.fitted {
+            self.fit()?;
+        }
         let pressed = self.reservation.pressure();
         if pressed > 0 && self.memory.segments() >= pressed.max(CHUNK) {
             self.begin_spill()?;
@@ -326,7 +357,11 @@ impl ExternalSort {
         if !self.finishing {
             return Ok(Some(Progress::Done));
         }
-        if !self.runs.is_empty() && self.memory.segments() > self.reservation.limit() / REMAINDER {
+        let block = self.buffers.first().map_or(1, Extent::segments);
+        let kept = self.memory.segments();
+        // What stays in memory must leave room for merging it, here or with what others have spilled.
+        let stays = self.runs.is_empty() || kept <= self.reservation.limit() / REMAINDER;
+        if kept > 0 && !(stays && self.reservation.guarantee(kept + MERGE * block + 1)) {
             self.begin_spill()?;
             return Ok(None);
         }

@@ -297,3 +297,36 @@ fn a_sort_gives_way_to_pressure() {
     assert!(other.alloc().is_some());
     drop(held);
 }
+
+/// All that others left in the pool.
+fn hog(memory: &MemoryManager) -> (Reservation, Vec<fluvial_memory::Extent>) {
+    let reservation = memory.reserve("hog", 0).unwrap();
+    let extents = std::iter::from_fn(|| reservation.alloc()).collect();
+    (reservation, extents)
+}
+
+/// The budget is large, but others have it: from the start, or as soon as the sort has seen it.
+#[test]
+fn the_minimum_suffices_whatever_the_budget() {
+    let shape = RowShape::VARIABLE;
+    let mut random = random(5);
+    let rows: Vec<_> =
+        (0..12_000u32).map(|i| (random().to_be_bytes().to_vec(), [&i.to_le_bytes()[..], &vec![i as u8; 300]].concat())).collect();
+    let mut expected = rows.clone();
+    expected.sort();
+    for minimum in [ExternalSort::MINIMUM_SEGMENTS, ExternalSort::FULL_BLOCK_SEGMENTS] {
+        for early in [true, false] {
+            let fixture = Fixture::new(4096);
+            let reservation = fixture.memory.reserve("sort", minimum).unwrap();
+            let before = early.then(|| hog(&fixture.memory));
+            let mut sort = fixture.sort(&reservation, shape);
+            push_all(&mut sort, shape, &rows[..1]);
+            let after = (!early).then(|| hog(&fixture.memory));
+            push_all(&mut sort, shape, &rows[1..]);
+            let set = SortedSet::new(vec![sort.into_runs().unwrap()]);
+            assert!(set.stats().runs > 1);
+            assert_same(&read(set.merge(KeyRange::ALL, &reservation, None), shape), &expected);
+            drop((before, after));
+        }
+    }
+}

@@ -1,7 +1,9 @@
 use super::column::{Column, Values};
 use super::error::ValueError;
 use serde::de::value::StringDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, Expected, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 use std::ops::Range;
 
 type Result<T> = std::result::Result<T, ValueError>;
@@ -54,10 +56,10 @@ impl<'c> Cell<'c> {
                     Err(_) => visitor.visit_i128(value),
                 }
             }
-            Values::Decimal { scale, .. } if want == Want::Integer => Err(ValueError::custom(format_args!(
-                "expected {}, found a decimal with a scale of {scale}; a field of f64 or String holds it",
-                &visitor as &dyn Expected
-            ))),
+            Values::Decimal { scale, .. } if want == Want::Integer => {
+                let found = format!("a decimal with a scale of {scale}; a field of f64 or String holds it");
+                Err(ValueError::invalid_type(Unexpected::Other(&found), &visitor))
+            }
             Values::Temporal32(v, _) if want == Want::Integer => visitor.visit_i32(v[row]),
             Values::Temporal64(v, _) if want == Want::Integer => visitor.visit_i64(v[row]),
             Values::Utf8(v) => visitor.visit_str(v.value(row)),

@@ -2,13 +2,14 @@ use crate::Result;
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray, LargeBinaryArray, LargeStringArray,
-    RecordBatch, StringArray, StringViewArray,
+    Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, LargeBinaryArray,
+    LargeStringArray, RecordBatch, StringArray, StringViewArray, StructArray, make_array, new_null_array,
 };
 use arrow_buffer::NullBuffer;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::{DataType, Field, TimeUnit};
 use half::f16;
+use std::sync::Arc;
 
 /// How dates, times and decimals are written as text: ISO 8601, and all digits.
 const TEXT: FormatOptions<'static> = FormatOptions::new();
@@ -110,12 +111,43 @@ pub(super) fn resolve(batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
 }
 
 fn resolved(array: &ArrayRef) -> Result<ArrayRef> {
-    let plain = match array.data_type() {
-        DataType::Dictionary(_, values) => values.as_ref(),
-        DataType::RunEndEncoded(_, values) => values.data_type(),
-        _ => return Ok(array.clone()),
-    };
-    resolved(&arrow_cast::cast(array, plain)?)
+    match encoded(array.data_type()) {
+        Some(plain) => resolved(&arrow_cast::cast(array, plain)?),
+        None => Ok(array.clone()),
+    }
+}
+
+/// The type of the values behind a dictionary or runs.
+fn encoded(data_type: &DataType) -> Option<&DataType> {
+    match data_type {
+        DataType::Dictionary(_, values) => Some(values),
+        DataType::RunEndEncoded(_, values) => Some(values.data_type()),
+        _ => None,
+    }
+}
+
+/// One value of a type, resolved: zero, empty, the first of what there is; `None` for unions, whose values have no one type.
+pub(super) fn zero(data_type: &DataType) -> Option<ArrayRef> {
+    if let Some(plain) = encoded(data_type) {
+        return zero(plain);
+    }
+    Some(match data_type {
+        DataType::Union(..) => return None,
+        DataType::Struct(fields) => {
+            let children = fields.iter().map(|f| zero(f.data_type())).collect::<Option<Vec<_>>>()?;
+            let types = fields.iter().zip(&children).map(|(f, c)| Field::new(f.name(), c.data_type().clone(), true));
+            Arc::new(StructArray::try_new_with_length(types.collect(), children, None, 1).ok()?)
+        }
+        DataType::FixedSizeList(item, len) => {
+            let one = zero(item.data_type())?;
+            let copies = vec![one.as_ref(); usize::try_from(*len).ok()?];
+            let values = if copies.is_empty() { one.slice(0, 0) } else { arrow_select::concat::concat(&copies).ok()? };
+            let item = Field::new(item.name(), values.data_type().clone(), true);
+            Arc::new(FixedSizeListArray::try_new_with_length(Arc::new(item), *len, values, None, 1).ok()?)
+        }
+        // A null is stored as zeros.
+        plain => make_array(new_null_array(plain, 1).to_data().into_builder().nulls(None).build().ok()?),
+    })
 }
 
 impl<'a> Column<'a> {

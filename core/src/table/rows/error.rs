@@ -12,6 +12,8 @@ struct Place {
     column: String,
     data_type: Option<DataType>,
     message: String,
+    /// What was expected, where no value of this type would do.
+    expected: Option<String>,
 }
 
 impl ValueError {
@@ -24,6 +26,13 @@ impl ValueError {
         self
     }
 
+    /// Why no value of the column does, rather than this one: what is wrong can be told before there are values.
+    pub(super) fn of_type(&self) -> Option<String> {
+        let Place { column, data_type, expected, .. } = &*self.0;
+        let (expected, data_type) = (expected.as_ref()?, data_type.as_ref()?);
+        Some(format!("column `{column}` is {data_type}, expected {expected}"))
+    }
+
     /// Null where there is to be a value.
     #[cold]
     pub(super) fn null(expected: &dyn Expected) -> Self {
@@ -33,7 +42,7 @@ impl ValueError {
 
 impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { column, data_type, message } = &*self.0;
+        let Place { column, data_type, message, .. } = &*self.0;
         match data_type {
             Some(data_type) => write!(f, "column `{column}` ({data_type}): {message}"),
             None => f.write_str(message),
@@ -46,12 +55,18 @@ impl std::error::Error for ValueError {}
 impl serde::de::Error for ValueError {
     #[cold]
     fn custom<M: fmt::Display>(message: M) -> Self {
-        Self(Box::new(Place { column: String::new(), data_type: None, message: message.to_string() }))
+        Self(Box::new(Place { column: String::new(), data_type: None, message: message.to_string(), expected: None }))
     }
 
     #[cold]
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!("expected {expected}, found {found}"))
+        let mut error = Self::custom(format_args!("expected {expected}, found {found}"));
+        error.0.expected = Some(match found {
+            // Not a value, but words of ours that say more than the type.
+            Unexpected::Other(found) => format!("{expected}, found {found}"),
+            _ => expected.to_string(),
+        });
+        error
     }
 
     #[cold]

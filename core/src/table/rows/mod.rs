@@ -5,6 +5,9 @@
 //! each row is deserialized from them: a struct as a sequence in the order of its fields, so that no name is compared
 //! and nothing is allocated but what the value owns.
 //!
+//! One value is made of zeros before the job runs, so that a column of a type that its field cannot take is found at once
+//! too.
+//!
 //! Numbers become any number type that holds them. Dates and times become days or counts of the column's unit for
 //! integer fields, ISO 8601 for strings; decimals become `f64` or strings with all digits, and integers if they have no
 //! fraction. Nulls need an `Option`.
@@ -23,7 +26,7 @@ use crate::chain::{AnyCollector, BoxCollector, Context, Link, TryLink};
 use crate::graph::{Body, TaskContext};
 use crate::io::Format;
 use crate::stream::{short_type_name, typed_port};
-use crate::{Data, DataStream, Env, Result};
+use crate::{Data, DataStream, Env, Error, Result};
 use arrow_array::RecordBatch;
 use reader::RowReader;
 use std::sync::Arc;
@@ -51,16 +54,34 @@ impl Table {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Plan`](crate::Error::Plan) if a field has no column; names the field, the type and the columns there are. While
-    /// the job runs: a value that does not become its field; names the row and the column, what was expected and what was found.
+    /// [`Error::Plan`], or [`Error::File`] where the table is a read, if a field has no column, or one of a type that it cannot
+    /// take; names the field or the column, the types and the columns there are. While the job runs: a value that does not become its field (a null, a number
+    /// that is too large); names the file and the row where the table is a read, the column, what was expected and what was
+    /// found.
     pub fn rows<T: Data>(&self) -> Result<DataStream<T>> {
-        let reader = RowReader::new::<T>(&self.schema)?;
+        let reader = RowReader::new::<T>(&self.schema).map_err(|error| match &self.read {
+            Some(read) => read.of_file(error),
+            None => error,
+        })?;
         let columns: Vec<_> = reader.columns.iter().map(String::as_str).collect();
         let table = self.narrow(&columns)?;
+        let read = table.read.clone();
         let make = move |_: &TaskContext, next: AnyCollector| {
-            let reader = reader.clone();
+            let (reader, read) = (reader.clone(), read.clone());
+            // The part of the read in hand, and how many of its rows came before.
+            let (mut part, mut before) = (None, 0);
             let step = TryLink(move |batch: RecordBatch, next: &mut BoxCollector<T>, context: &mut Context<'_>| {
-                reader.read(&batch, |value| next.push(value, context))
+                let range = context.position.map(|p| p.range);
+                if part != range {
+                    (part, before) = (range, 0);
+                }
+                let failed = |row: usize, message: String| match (&read, part) {
+                    (Some(read), Some(part)) => read.failed(part, before + row as u64, &message),
+                    _ => Error::User(format!("row {row} of the batch: {message}")),
+                };
+                reader.read(&batch, failed, |value| next.push(value, context))?;
+                before += batch.num_rows() as u64;
+                Ok(())
             });
             Ok(AnyCollector::new::<RecordBatch>(Link::new(step, next.into::<T>()?)))
         };
@@ -75,7 +96,7 @@ impl Env {
     /// Files, folders or globs.
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) for what is not there or cannot be read, and as [`Table::rows`].
+    /// [`Error::File`] for what is not there or cannot be read, and as [`Table::rows`].
     pub fn read_parquet<T: Data>(&self, inputs: &[impl AsRef<str>]) -> Result<DataStream<T>> {
         self.read_as(inputs, &Format::Parquet)?.rows()
     }

@@ -1,5 +1,5 @@
 use super::cell::{Cell, Cells, NamedCells};
-use super::column::{Column, resolve};
+use super::column::{Column, resolve, zero};
 use super::error::ValueError;
 use super::shape::{Shape, trace};
 use crate::stream::short_type_name;
@@ -77,28 +77,43 @@ impl RowReader {
             }
             Shape::Unknown | Shape::Map(..) | Shape::List(_) | Shape::Option(_) => (all(), Layout::Named),
         };
-        Ok(Self { columns, layout, type_name })
+        let reader = Self { columns, layout, type_name };
+        reader.probe::<T>(schema)?;
+        Ok(reader)
+    }
+
+    /// Makes a value of zeros and empty strings of the columns' types, to see whether these are the fields' types. That the
+    /// type does not accept such a value says nothing.
+    fn probe<T: DeserializeOwned>(&self, schema: &Schema) -> Result<()> {
+        let fields = self.columns.iter().filter_map(|name| schema.field_with_name(name).ok());
+        let Some(zeros) = fields.map(|f| Some((f, zero(f.data_type())?))).collect::<Option<Vec<_>>>() else { return Ok(()) };
+        let columns: Vec<_> = zeros.iter().map(|(f, zero)| Column::new(f.name(), zero.as_ref())).collect();
+        match T::deserialize(Row { columns: &columns, row: 0, layout: self.layout }).err().and_then(|e| e.of_type()) {
+            Some(mismatch) => Err(Error::Plan(format!("rows are not values of `{}`: {mismatch}", self.type_name))),
+            None => Ok(()),
+        }
     }
 
     /// Hands the value of every row to `each`. The batch has the columns of [`RowReader::columns`], in this order.
     ///
     /// # Errors
-    /// A row that is not a `T`; names the row, the column, what was expected and what was found.
-    pub(super) fn read<T: DeserializeOwned>(&self, batch: &RecordBatch, mut each: impl FnMut(T)) -> Result<()> {
+    /// A row that is not a `T`: what `failed` makes of its number in the batch, and of a message that names the column, what
+    /// was expected and what was found.
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        batch: &RecordBatch,
+        failed: impl FnOnce(usize, String) -> Error,
+        mut each: impl FnMut(T),
+    ) -> Result<()> {
         let (schema, arrays) = (batch.schema_ref(), resolve(batch)?);
         let columns = schema.fields().iter().zip(&arrays).map(|(f, a)| Column::new(f.name(), a.as_ref())).collect::<Vec<_>>();
         for row in 0..batch.num_rows() {
             match T::deserialize(Row { columns: &columns, row, layout: self.layout }) {
                 Ok(value) => each(value),
-                Err(error) => return Err(self.failed(row, &error)),
+                Err(error) => return Err(failed(row, format!("not a `{}`: {error}", self.type_name))),
             }
         }
         Ok(())
-    }
-
-    #[cold]
-    fn failed(&self, row: usize, error: &ValueError) -> Error {
-        Error::User(format!("row {row} of the batch is not a `{}`: {error}", self.type_name))
     }
 }
 

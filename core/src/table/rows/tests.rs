@@ -18,7 +18,8 @@ fn read<T: DeserializeOwned>(batch: &RecordBatch) -> Result<Vec<T>> {
     let reader = RowReader::new::<T>(batch.schema_ref())?;
     let columns: Vec<_> = reader.columns.iter().map(|c| batch.schema_ref().index_of(c).unwrap()).collect();
     let mut values = Vec::new();
-    reader.read(&batch.project(&columns).unwrap(), |value| values.push(value))?;
+    let failed = |row: usize, message: String| Error::User(format!("row {row}: {message}"));
+    reader.read(&batch.project(&columns).unwrap(), failed, |value| values.push(value))?;
     Ok(values)
 }
 
@@ -106,10 +107,29 @@ fn integers_are_checked() {
     assert_eq!(column::<usize>(UInt16Array::from(vec![9])).unwrap(), [9]);
     assert_eq!(column::<f64>(Int32Array::from(vec![-2])).unwrap(), [-2.0]);
     let error = message::<u8>(Int64Array::from(vec![1, 256]));
-    assert_eq!(error, "row 1 of the batch is not a `u8`: column `c` (Int64): expected u8, found integer `256`");
-    let error = message::<u64>(Float64Array::from(vec![1.5]));
-    assert!(error.ends_with("expected u64, found floating point `1.5`"), "{error}");
-    assert!(message::<String>(Int64Array::from(vec![1])).ends_with("expected a string, found integer `1`"));
+    assert_eq!(error, "row 1: not a `u8`: column `c` (Int64): expected u8, found integer `256`");
+}
+
+#[test]
+fn columns_of_a_wrong_type_are_named_before_anything_runs() {
+    let message = |error: Error| {
+        assert!(matches!(error, Error::Plan(_)), "{error:?}");
+        error.to_string()
+    };
+    // Also if there are no rows.
+    let none = message(column::<u64>(Float64Array::from(Vec::<f64>::new())).unwrap_err());
+    assert_eq!(none, "rows are not values of `u64`: column `c` is Float64, expected u64");
+    let text = message(column::<String>(Int64Array::from(vec![1])).unwrap_err());
+    assert_eq!(text, "rows are not values of `String`: column `c` is Int64, expected a string");
+    let heights = batch([
+        ("name", Arc::new(StringArray::from(vec!["Ada"]))),
+        ("age", Arc::new(UInt8Array::from(vec![36]))),
+        ("height", Arc::new(StringArray::from(vec!["tall"]))),
+    ]);
+    let height = message(read::<Person>(&heights).unwrap_err());
+    assert_eq!(height, "rows are not values of `Person`: column `height` is Utf8, expected f64");
+    // A value that is merely not accepted says nothing of the type: an empty string is no address.
+    assert_eq!(column::<std::net::Ipv4Addr>(StringArray::from(vec!["127.0.0.1"])).unwrap(), [std::net::Ipv4Addr::LOCALHOST]);
 }
 
 #[test]
@@ -117,9 +137,9 @@ fn nulls_need_an_option() {
     let nulls = || Int32Array::from(vec![Some(1), None]);
     assert_eq!(column::<Option<u32>>(nulls()).unwrap(), [Some(1), None]);
     let error = message::<i32>(nulls());
-    assert_eq!(error, "row 1 of the batch is not a `i32`: column `c` (Int32): expected i32, found null");
+    assert_eq!(error, "row 1: not a `i32`: column `c` (Int32): expected i32, found null");
     assert_eq!(column::<Option<bool>>(NullArray::new(2)).unwrap(), [None, None]);
-    assert!(message::<bool>(NullArray::new(1)).ends_with("expected a boolean, found null"));
+    assert!(message::<bool>(NullArray::new(1)).ends_with("column `c` is Null, expected a boolean, found null"));
 }
 
 #[test]
@@ -211,7 +231,7 @@ fn nested_columns() {
     let counts = BTreeMap::from([("k".to_string(), 0.5)]);
     assert_eq!(first, Outer { point: Point { x: 1, y: 3 }, tags: vec![Some("a".into()), None], counts, pair: [1.0, 2.0] });
     let error = read::<Outer>(&batch).unwrap_err().to_string();
-    assert_eq!(error, "row 1 of the batch is not a `Outer`: column `point.y` (Int32): expected i32, found null");
+    assert_eq!(error, "row 1: not a `Outer`: column `point.y` (Int32): expected i32, found null");
 }
 
 #[test]
@@ -227,8 +247,91 @@ fn only_columns_with_a_field_are_read() {
     assert!(explained.contains("3 of 4 columns"), "{explained}");
     let older = people.filter(|p| p.age > 40).collect().unwrap();
     assert_eq!(older, [Person { name: "Alan".into(), age: 41, height: None }]);
-    let error = env.read(&[path]).unwrap().select("unused, name as age, name, height").unwrap().rows::<Person>();
-    let error = error.unwrap().collect().unwrap_err().to_string();
-    assert!(error.contains("column `age` (Utf8"), "{error}");
+    let swapped = env.read(&[path]).unwrap().select("unused, name as age, name, height").unwrap().rows::<Person>();
+    let error = swapped.err().unwrap().to_string();
+    assert!(error.contains("column `age` is Utf8"), "{error}");
     assert!(env.read(&[path]).unwrap().schema().field(0).data_type() == &DataType::Float64);
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Pair {
+    key: u8,
+    value: String,
+}
+
+#[test]
+fn the_same_records_come_from_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = Env::new(Config { threads: 2, ..Config::default() });
+    let pairs: Vec<_> = (0..100).map(|key| Pair { key, value: format!("of {key}") }).collect();
+    for name in ["pairs.parquet", "pairs.csv", "pairs.jsonl"] {
+        let path = folder.path().join(name).to_str().unwrap().to_owned();
+        let wide = env.from_collection(pairs.clone()).to_table().unwrap().zip_with_index("unused").unwrap();
+        wide.write(&path).unwrap();
+        env.execute("write").unwrap();
+        let mut read = env.read_records::<Pair>(&[&path]).unwrap().collect().unwrap();
+        read.sort_by_key(|p| p.key);
+        assert_eq!(read, pairs, "{name}");
+    }
+}
+
+#[test]
+fn a_row_that_does_not_fit_is_named_with_its_file_and_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("numbers.parquet").to_str().unwrap().to_owned();
+    let env = Env::new(Config { threads: 2, ..Config::default() });
+    let numbers = env.sequence(0..20_000).map(|n| (n as i64, format!("of {n}"))).to_table().unwrap();
+    numbers.select("column_1 as key, column_2 as value").unwrap().sort("key").unwrap().write(&path).unwrap();
+    env.execute("write").unwrap();
+    let error = env.read_records::<Pair>(&[&path]).unwrap().count().unwrap_err();
+    let expected = format!("{path}: row group 0, row 256: not a `Pair`: column `key` (Int64): expected u8, found integer `256`");
+    assert!(error.to_string().ends_with(&expected), "{error}");
+    let missing = env.read_records::<Person>(&[&path]).err().unwrap().to_string();
+    assert!(missing.contains("no columns `name`, `age`, `height` for the fields of `Person`"), "{missing}");
+    let wrong = env.read_records::<(String, String)>(&[&path]).err().unwrap().to_string();
+    assert!(wrong.contains("column `key` is Int64, expected a string"), "{wrong}");
+}
+
+#[test]
+fn a_field_without_a_column_is_named_with_its_file_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = Env::new(Config { threads: 1, ..Config::default() });
+    for name in ["keys.parquet", "keys.csv", "keys.jsonl"] {
+        let path = folder.path().join(name).to_str().unwrap().to_owned();
+        env.sequence(0..3).to_table().unwrap().rename("value", "key").unwrap().write(&path).unwrap();
+        env.execute("write").unwrap();
+        let error = env.read_records::<Pair>(&[&path]).and_then(|pairs| pairs.count()).unwrap_err().to_string();
+        assert!(error.contains("`value`") && error.contains(&path), "{name}: {error}");
+    }
+}
+
+/// Printed with `--nocapture`; what is asserted is only that it is read.
+#[test]
+fn records_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("items.parquet").to_str().unwrap().to_owned();
+    let env = Env::new(Config { threads: 1, ..Config::default() });
+    let rows = 200_000;
+    env.sequence(0..rows).map(|n| (n, n as f64 / 3.0, n as i32, (n % 7) as f64, format!("mode {}", n % 7))).write(&path).unwrap();
+    env.execute("write").unwrap();
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Item {
+        column_1: i64,
+        column_2: f64,
+        column_3: i32,
+        column_4: f64,
+    }
+    for with_text in [false, true] {
+        let counted = match with_text {
+            false => env.read_records::<Item>(&[&path]).unwrap().count().unwrap(),
+            true => env.read_records::<(i64, f64, i32, f64, String)>(&[&path]).unwrap().count().unwrap(),
+        };
+        assert_eq!(counted, rows);
+        let seconds = env.last_report().unwrap().seconds;
+        println!(
+            "read_records: {:.1} million records/s a worker, 4 numbers{}",
+            rows as f64 / seconds / 1e6,
+            if with_text { " and a string" } else { "" }
+        );
+    }
 }

@@ -196,6 +196,8 @@ pub(super) enum Native {
     F16,
     F32,
     F64,
+    DayTime,
+    MonthDayNano,
 }
 
 /// What a sum is collected in.
@@ -233,6 +235,8 @@ impl Native {
             DataType::Float16 => Self::F16,
             DataType::Float32 => Self::F32,
             DataType::Float64 => Self::F64,
+            DataType::Interval(IntervalUnit::DayTime) => Self::DayTime,
+            DataType::Interval(IntervalUnit::MonthDayNano) => Self::MonthDayNano,
             _ => return None,
         })
     }
@@ -242,6 +246,8 @@ impl Native {
             (Self::I128, DataType::Decimal128(precision, _)) if *precision > 18 => TotalType::I128,
             (Self::I64 | Self::U64 | Self::I128, _) | (_, DataType::Decimal32(..)) => TotalType::Wide,
             (Self::Bool | Self::I8 | Self::I16 | Self::I32, _) => TotalType::I64,
+            // There are no sums of these.
+            (Self::DayTime | Self::MonthDayNano, _) => TotalType::I64,
             (Self::U8 | Self::U16 | Self::U32, _) => TotalType::U64,
             (Self::I256, _) => TotalType::I256,
             (Self::F16 | Self::F32 | Self::F64, _) => TotalType::F64,
@@ -254,7 +260,8 @@ macro_rules! by_native {
     ($native:expr, $N:ident => $body:expr) => {
         by_native!(@arms $native, $N, $body,
             Bool u8, I8 i8, I16 i16, I32 i32, I64 i64, I128 i128, I256 arrow_buffer::i256,
-            U8 u8, U16 u16, U32 u32, U64 u64, F16 half::f16, F32 f32, F64 f64)
+            U8 u8, U16 u16, U32 u32, U64 u64, F16 half::f16, F32 f32, F64 f64,
+            DayTime arrow_buffer::IntervalDayTime, MonthDayNano arrow_buffer::IntervalMonthDayNano)
     };
     (@arms $native:expr, $N:ident, $body:expr, $($V:ident $T:ty),*) => {
         match $native {

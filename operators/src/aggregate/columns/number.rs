@@ -1,6 +1,6 @@
 //! Values as states hold them: bytes at any alignment, little endian.
 
-use arrow_buffer::{ArrowNativeType, i256};
+use arrow_buffer::{ArrowNativeType, IntervalDayTime, IntervalMonthDayNano, i256};
 use half::f16;
 
 /// A value that is kept in a state.
@@ -77,6 +77,43 @@ macro_rules! floats {
     )*};
 }
 floats!(f16 f32 f64);
+
+impl Stored for IntervalDayTime {
+    const WIDTH: usize = 8;
+    fn load(bytes: &[u8]) -> Self {
+        Self::new(i32::load(&bytes[..4]), i32::load(&bytes[4..8]))
+    }
+    fn store(self, bytes: &mut [u8]) {
+        self.days.store(&mut bytes[..4]);
+        self.milliseconds.store(&mut bytes[4..8]);
+    }
+}
+
+impl Stored for IntervalMonthDayNano {
+    const WIDTH: usize = 16;
+    fn load(bytes: &[u8]) -> Self {
+        Self::new(i32::load(&bytes[..4]), i32::load(&bytes[4..8]), i64::load(&bytes[8..16]))
+    }
+    fn store(self, bytes: &mut [u8]) {
+        self.months.store(&mut bytes[..4]);
+        self.days.store(&mut bytes[4..8]);
+        self.nanoseconds.store(&mut bytes[8..16]);
+    }
+}
+
+/// Intervals order by their components, the largest unit first, as keys do.
+macro_rules! intervals {
+    ($($T:ty)*) => {$(
+        impl Number for $T {
+            const LEAST: Self = <$T>::MIN;
+            const GREATEST: Self = <$T>::MAX;
+            fn less(self, other: Self) -> bool {
+                self < other
+            }
+        }
+    )*};
+}
+intervals!(IntervalDayTime IntervalMonthDayNano);
 
 /// A sum of 64-bit integers, or of decimals of up to 18 digits, in 96 bits: it cannot overflow in fewer than 2^32 rows,
 /// so the result does not depend on the order of the rows, and takes 4 bytes less than an `i128`.
