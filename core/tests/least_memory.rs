@@ -41,7 +41,7 @@ fn less_than_the_plan_needs_is_an_error_before_the_job_starts() {
     let read = Arc::new(AtomicUsize::new(0));
     let plan = counts(&Env::default(), &read).unwrap().explain();
     // Three times 41 segments, and 16.
-    assert_eq!(plan.minimum_memory(), 139 * 32 << 10);
+    assert_eq!(plan.minimum_memory(), (139 * 32) << 10);
     assert!(plan.to_string().ends_with("at least 4448 KiB of memory for each worker\n"), "{plan}");
     let memory_of = |name: &str| plan.nodes.iter().filter(|n| n.name == name).map(|n| n.memory >> 10).collect::<Vec<_>>();
     assert_eq!((memory_of("combine"), memory_of("sort")), (vec![256; 3], vec![512]));
@@ -54,7 +54,7 @@ fn less_than_the_plan_needs_is_an_error_before_the_job_starts() {
             "memory: {} given, job `collect` needs at least {} for {workers} (each 4448 KiB: 2 x aggregate 2112 KiB, \
              distinct 1056 KiB, 3 x combine 768 KiB, sort 512 KiB)",
             size(memory),
-            size(4448 * threads << 10),
+            size((4448 * threads) << 10),
         );
         assert_eq!(error, expected);
     }

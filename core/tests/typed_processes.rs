@@ -29,8 +29,8 @@ enum State {
 }
 
 fn order(id: u64) -> Order {
-    let state = if id % 3 == 0 { State::Open } else { State::Shipped { day: (id % 365) as u16 } };
-    let customer = (id % 17 != 0).then_some((id * 7 % 500) as u32);
+    let state = if id.is_multiple_of(3) { State::Open } else { State::Shipped { day: (id % 365) as u16 } };
+    let customer = (!id.is_multiple_of(17)).then_some((id * 7 % 500) as u32);
     Order { id, customer, lines: (0..id % 4).map(|l| (format!("item {}", id * l % 90), l as i64 - 1)).collect(), state }
 }
 
