@@ -1,3 +1,4 @@
+use crate::runtime::Interrupt;
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// This process among `hosts`.
     pub process: usize,
+    /// Ends the jobs when it is raised. Every default has one of its own; clones of a configuration share theirs.
+    pub interrupt: Interrupt,
 }
 
 impl Default for Config {
@@ -27,6 +30,7 @@ impl Default for Config {
             compress_spill: false,
             hosts: Vec::new(),
             process: 0,
+            interrupt: Interrupt::default(),
         }
     }
 }
@@ -34,12 +38,19 @@ impl Default for Config {
 /// Least managed memory of a worker, in bytes.
 pub const MINIMUM_MEMORY_PER_WORKER: usize = 2 << 20;
 
+/// Most workers of a process. Every worker has a channel to every other one, and nothing gains from more than the machine has
+/// cores.
+const MAXIMUM_THREADS: usize = 1024;
+
 impl Config {
     /// # Errors
     /// [`Error::Plan`] that names the setting, what it is and what it may be.
     pub fn check(&self) -> Result<()> {
         if self.threads == 0 {
             return Err(Error::Plan("threads: 0 given, at least 1 is needed".into()));
+        }
+        if self.threads > MAXIMUM_THREADS {
+            return Err(Error::Plan(format!("threads: {} given, at most {MAXIMUM_THREADS} can be", self.threads)));
         }
         let least = self.threads * MINIMUM_MEMORY_PER_WORKER;
         if self.memory < least {
@@ -49,6 +60,12 @@ impl Config {
                 format_bytes(least as u64),
                 self.threads
             )));
+        }
+        for (process, host) in self.hosts.iter().enumerate() {
+            let (name, port) = host.rsplit_once(':').unwrap_or_default();
+            if name.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+                return Err(Error::Plan(format!("hosts: `{host}` given for process {process}, expected host:port")));
+            }
         }
         if !self.hosts.is_empty() && self.process >= self.hosts.len() {
             let hosts = self.hosts.len();

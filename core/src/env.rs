@@ -46,6 +46,7 @@ pub(crate) struct Session {
 
 impl Session {
     fn start(config: &Config) -> Result<Self> {
+        config.interrupt.check()?;
         let memory = MemoryManager::new(config.memory)?;
         let compression = if config.compress_spill { Compression::Lz4 } else { Compression::None };
         let spill =
@@ -53,6 +54,7 @@ impl Session {
         let mut run = RunConfig::new(config.threads, memory.clone());
         run.addresses = config.hosts.clone();
         run.process = config.process;
+        run.interrupt = config.interrupt.clone();
         Ok(Self { memory, spill, mesh: Mesh::start(run)? })
     }
 }
@@ -117,10 +119,7 @@ impl Env {
         self.config().check()?;
         graph.check_memory(name, self.config())?;
         let mut started = lock(&self.shared.session);
-        let session = match started.take() {
-            Some(session) => started.insert(session),
-            None => started.insert(Session::start(&self.shared.config)?),
-        };
+        let session = self.started(&mut started)?;
         // All at once, so that no operator that takes more than its minimum leaves another without.
         let segments = graph.nodes.iter().map(|n| n.memory).sum::<usize>() * self.config().threads;
         let pot = session.memory.reserve(&format!("job {name}"), segments)?;
@@ -131,6 +130,7 @@ impl Env {
         let after = session.spill.stats();
         let first_part = lowered.metrics.iter().filter_map(|m| m.first_part.get()).min();
         let usage = session.memory.usage();
+        let sinks = run.nodes.iter().zip(&lowered.plan.nodes).filter(|(_, planned)| planned.outputs == 0);
         let spills = lowered.spills.iter().map(SpillManager::stats);
         let operators = run.nodes.iter().zip(&lowered.metrics).zip(spills).map(|((node, metrics), spill)| OperatorStats {
             name: node.name.clone(),
@@ -145,16 +145,34 @@ impl Env {
         let report = JobReport {
             job: name.to_owned(),
             seconds: run.elapsed.as_secs_f64(),
+            records_in: lowered.metrics.iter().map(|m| m.rows_read.load(Relaxed)).sum(),
+            records_out: sinks.map(|(node, _)| node.records_in).sum(),
             first_part_seconds: first_part.map(|read| read.duration_since(called).as_secs_f64()),
             memory: session.memory.budget() as u64,
             pool_peak: session.memory.peak() as u64,
             peak_resident: peak_resident(),
             spilled_bytes: after.bytes_written - before.bytes_written,
             spill_files: after.files - before.files,
+            merge_passes: lowered.metrics.iter().map(|m| m.merge_passes.load(Relaxed)).sum(),
             operators: operators.collect(),
         };
         *lock(&self.shared.last_report) = Some(report.clone());
         Ok(report)
+    }
+
+    fn started<'a>(&self, session: &'a mut Option<Session>) -> Result<&'a mut Session> {
+        match session {
+            Some(session) => Ok(session),
+            none => Ok(none.insert(Session::start(&self.shared.config)?)),
+        }
+    }
+
+    /// Where jobs of this environment spill, and their pool.
+    pub(crate) fn resources(&self) -> Result<(SpillManager, MemoryManager)> {
+        self.config().check()?;
+        let mut started = lock(&self.shared.session);
+        let session = self.started(&mut started)?;
+        Ok((session.spill.clone(), session.memory.clone()))
     }
 
     /// Ends the workers and leaves the mesh of processes. The next job would start them again. Dropping the environment and all

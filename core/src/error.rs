@@ -5,7 +5,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// An operator failed; the first failure ends the job.
-    #[error("operator `{operator}`: {source}")]
+    #[error("{}{source}", place(operator, source))]
     Operator {
         /// The operator's name.
         operator: String,
@@ -43,6 +43,46 @@ pub enum Error {
     /// The job was stopped from outside.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What stands before the cause of an operator's error: its name, unless the cause says it itself.
+fn place(operator: &str, source: &Error) -> String {
+    use fluvial_memory::Error::{BudgetTooSmall, RecordTooLarge};
+    match source {
+        Error::Memory(BudgetTooSmall { .. } | RecordTooLarge { .. }) => String::new(),
+        _ => format!("operator `{operator}`: "),
+    }
+}
+
+/// Exit codes of programs that run jobs, the `fluvial` command among them. Zero is success; 2 is a command line that makes no
+/// sense, as argument parsers have it.
+pub mod exit_code {
+    /// Wrong input, a full disk, a budget too small, a function that failed: what the error's line says.
+    pub const FAILED: u8 = 1;
+    /// Another process of the job is gone ([`Error::Peer`](super::Error::Peer)): whoever started the processes may start
+    /// all of them again.
+    pub const PEER_LOST: u8 = 3;
+    /// The job was stopped from outside ([`Error::Interrupted`](super::Error::Interrupted)), as a shell has it for Ctrl-C:
+    /// 128 and the number of the signal.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+impl Error {
+    /// What a program that ends with this error exits with: one of [`exit_code`].
+    ///
+    /// ```
+    /// use fluvial_core::{Error, exit_code};
+    /// assert_eq!(Error::Plan("no such column".into()).exit_code(), exit_code::FAILED);
+    /// assert_eq!(Error::Interrupted.exit_code(), exit_code::INTERRUPTED);
+    /// ```
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Peer { .. } => exit_code::PEER_LOST,
+            Self::Interrupted => exit_code::INTERRUPTED,
+            Self::Operator { source, .. } => source.exit_code(),
+            _ => exit_code::FAILED,
+        }
+    }
 }
 
 /// Result of the engine.

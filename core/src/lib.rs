@@ -21,17 +21,18 @@ mod table;
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
 pub use env::Env;
-pub use error::{Error, Result};
+pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
 pub use launch::{Children, launch};
 pub use operator::{Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
+pub use runtime::Interrupt;
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,
     WithBroadcast,
 };
 pub use table::{
-    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Table, parse_aggregates, parse_columns,
-    parse_join_on, parse_projection, parse_sort_keys,
+    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Spool, Table, parse_aggregates,
+    parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };

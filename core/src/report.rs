@@ -11,6 +11,10 @@ pub struct JobReport {
     pub job: String,
     /// From its start to the end of the last worker.
     pub seconds: f64,
+    /// Records read from outside.
+    pub records_in: u64,
+    /// Records that came to the sinks.
+    pub records_out: u64,
     /// From the call that ran the job to the end of the first part of its inputs (a row group, a piece of a file); the workers
     /// may have had to be started first. `None` if nothing was read from outside.
     pub first_part_seconds: Option<f64>,
@@ -24,6 +28,8 @@ pub struct JobReport {
     pub spilled_bytes: u64,
     /// Spill files written.
     pub spill_files: u64,
+    /// Times that spilled runs were merged and written again before the last merge.
+    pub merge_passes: u64,
     /// By operator.
     pub operators: Vec<OperatorStats>,
 }

@@ -41,12 +41,20 @@ pub enum Error {
     /// A spill file could not be created, written or read.
     #[error("spill file `{path}`, byte {offset}: {action} failed: {source}")]
     Spill {
-        /// The file, or the folder where it was to be created.
+        /// The file.
         path: PathBuf,
         /// Where in the file.
         offset: u64,
         /// `create`, `write` or `read`.
         action: &'static str,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The folder for spill files cannot be made or used.
+    #[error("spill folder `{path}`: {source}")]
+    SpillFolder {
+        /// The folder that was to hold them.
+        path: PathBuf,
         /// The cause.
         source: std::io::Error,
     },

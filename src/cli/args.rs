@@ -1,13 +1,28 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fluvial_core::{Config, Error, JoinType, Result, parse_bytes};
+use fluvial_core::{Config, Error, Interrupt, JoinType, Result, exit_code, parse_bytes};
 use std::path::PathBuf;
 
 /// One engine for data that ends and data that does not.
 #[derive(Parser)]
-#[command(name = "fluvial", version, about, max_term_width = 110, propagate_version = true)]
+#[command(
+    name = "fluvial",
+    version,
+    about,
+    max_term_width = 110,
+    propagate_version = true,
+    after_help = exit_codes()
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+fn exit_codes() -> String {
+    use exit_code::{FAILED, INTERRUPTED, PEER_LOST};
+    format!(
+        "Exit codes: 0 done; {FAILED} wrong input, full disk, too little memory; 2 wrong usage; {PEER_LOST} another process of the \
+         job is gone; {INTERRUPTED} Ctrl-C (143 by `kill`): the first one ends the job in order, the second one at once."
+    )
 }
 
 #[derive(Subcommand)]
@@ -163,13 +178,19 @@ pub struct Common {
     #[arg(long, help_heading = "Running")]
     pub threads: Option<usize>,
     /// Start this many processes on this host
-    #[arg(long, default_value_t = 1, conflicts_with = "hosts", help_heading = "Running")]
-    pub processes: usize,
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=256),
+        conflicts_with = "hosts",
+        help_heading = "Running"
+    )]
+    pub processes: u16,
     /// File with one host:port a line, one for each process of the job
     #[arg(long, requires = "process", help_heading = "Running")]
     pub hosts: Option<PathBuf>,
     /// Which line of the hosts file this process is, from 0
-    #[arg(long, help_heading = "Running")]
+    #[arg(long, requires = "hosts", help_heading = "Running")]
     pub process: Option<usize>,
     /// Where spill files go; the system's temporary folder by default
     #[arg(long, help_heading = "Running")]
@@ -185,8 +206,8 @@ pub struct Common {
 impl Common {
     /// # Errors
     /// A hosts file that cannot be read, or settings out of range.
-    pub fn config(&self) -> Result<Config> {
-        let mut config = Config { memory: self.memory, ..Config::default() };
+    pub fn config(&self, interrupt: &Interrupt) -> Result<Config> {
+        let mut config = Config { memory: self.memory, interrupt: interrupt.clone(), ..Config::default() };
         config.threads = self.threads.unwrap_or(config.threads);
         if let Some(dir) = &self.spill_dir {
             config.spill_dir = dir.clone();
@@ -196,6 +217,11 @@ impl Common {
             config.hosts =
                 text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect();
             config.process = self.process.unwrap_or(0);
+            let wrong = |message: String| Error::File { path: path.clone(), message };
+            if config.hosts.is_empty() {
+                return Err(wrong("names no process, expected one host:port a line".into()));
+            }
+            config.check().map_err(|e| wrong(e.to_string()))?;
         }
         config.check()?;
         Ok(config)

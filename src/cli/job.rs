@@ -1,22 +1,25 @@
 use super::args::Common;
-use super::{progress, stats};
-use fluvial_core::{Children, DataStream, Env, Error, JobReport, Result, Table, launch};
-use std::path::PathBuf;
+use super::table::TablePrinter;
+use super::{output, progress, stats};
+use fluvial_core::{Children, DataStream, Env, Interrupt, Result, Spool, Table, launch};
+use std::io::{self, BufWriter};
 
 /// One command's job: where it runs and what is to be told of it.
 pub struct Job {
     pub env: Env,
     children: Option<Children>,
-    stats: Option<PathBuf>,
+    stats: Option<stats::StatsFile>,
     explain: bool,
 }
 
 impl Job {
-    pub fn new(common: &Common) -> Result<Self> {
-        let mut config = common.config()?;
-        let children = if common.explain { None } else { launch(common.processes, &mut config)? };
-        let env = Env::new(config);
-        Ok(Self { env, children, stats: common.stats.clone(), explain: common.explain })
+    pub fn new(common: &Common, interrupt: &Interrupt) -> Result<Self> {
+        let mut config = common.config(interrupt)?;
+        let children = if common.explain { None } else { launch(common.processes.into(), &mut config)? };
+        // Before anything runs: whoever names a file that cannot be written hears of it at once.
+        let first = config.process == 0 && !common.explain;
+        let stats = common.stats.as_deref().filter(|_| first).map(stats::StatsFile::create).transpose()?;
+        Ok(Self { env: Env::new(config), children, stats, explain: common.explain })
     }
 
     /// Writes a table to a file, or prints it for `-`.
@@ -26,51 +29,61 @@ impl Job {
             return self.run(name);
         }
         if self.explain {
-            print!("{}", table.explain());
-            return Ok(());
+            return output::print(format_args!("{}", table.explain()));
         }
-        let text = progress::show(&self.env, || table.to_text())?;
-        if self.first() {
-            println!("{text}");
-        }
-        self.close()
+        let rows = progress::show(&self.env, || table.spool());
+        let rows = rows.map(|rows| self.first().then_some(rows));
+        // Everything else ends before anything is printed: who reads it may take their time.
+        print(self.close(rows)?)
     }
 
     /// Prints how many rows a join has.
     pub fn show_count(self, counts: &DataStream<u128>) -> Result<()> {
         if self.explain {
-            print!("{}", counts.explain());
-            return Ok(());
+            return output::print(format_args!("{}", counts.explain()));
         }
-        let count: u128 = progress::show(&self.env, || counts.collect())?.into_iter().sum();
-        if self.first() {
-            println!("{count}");
-        }
-        self.close()
+        let counts = progress::show(&self.env, || counts.collect());
+        let first = self.first();
+        let count: u128 = self.close(counts)?.into_iter().sum();
+        if first { output::print(format_args!("{count}\n")) } else { Ok(()) }
     }
 
     /// Runs what was added to the environment.
     pub fn run(self, name: &str) -> Result<()> {
         if self.explain {
-            print!("{}", self.env.explain());
-            return Ok(());
+            return output::print(format_args!("{}", self.env.explain()));
         }
-        progress::show(&self.env, || self.env.execute(name))?;
-        self.close()
+        let done = progress::show(&self.env, || self.env.execute(name));
+        self.close(done.map(drop))
     }
 
     fn first(&self) -> bool {
         self.env.config().process == 0
     }
 
-    fn close(self) -> Result<()> {
-        let report = self.env.last_report();
-        if let Some(path) = self.stats.as_ref().filter(|_| self.first()) {
-            let write = |report: &JobReport| stats::write(path, report);
-            report.as_ref().map_or(Ok(()), write)?;
-        }
+    /// Says what the job did if it went well, and ends the other processes.
+    fn close<T>(self, result: Result<T>) -> Result<T> {
+        let result = result.and_then(|value| match (self.stats, self.env.last_report()) {
+            (Some(file), Some(report)) => file.write(&report).map(|()| value),
+            _ => Ok(value),
+        });
         // The other processes end when the mesh is taken down.
         self.env.close();
-        self.children.map_or(Ok(()), Children::wait).map_err(|e: Error| e)
+        match self.children {
+            Some(children) => children.conclude(result),
+            None => result,
+        }
     }
+}
+
+/// Prints rows as a table, for as long as somebody reads it.
+fn print(rows: Option<Spool>) -> Result<()> {
+    let Some(rows) = rows else { return Ok(()) };
+    let mut table = TablePrinter::new(BufWriter::new(io::stdout().lock()), rows.schema());
+    for batch in rows {
+        if !output::written(table.print(&batch?)?)? {
+            return Ok(());
+        }
+    }
+    output::written(table.finish()).map(drop)
 }

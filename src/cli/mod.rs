@@ -3,66 +3,78 @@
 mod args;
 mod demo;
 mod job;
+mod output;
 mod progress;
+mod signals;
 mod stats;
+mod table;
 
 use args::{Aggregate, Cli, Command, Generate, Join, Sort, Tpch};
 use clap::Parser;
-use fluvial_core::{Error, Result, parse_aggregates};
+use fluvial_core::{Error, Interrupt, Result, parse_aggregates};
 use job::Job;
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Once;
 use std::time::Instant;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let start = Instant::now();
     let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Gen(Generate::Tpch(args)) => generate(args),
-        Command::Sort(args) => sort(args),
-        Command::Join(args) => join(args),
-        Command::Aggregate(args) => aggregate(args),
-        Command::Demo(args) => demo::run(args, start),
-    };
+    let interrupt = Interrupt::default();
+    let result = signals::install(&interrupt).and_then(|()| match cli.command {
+        Command::Gen(Generate::Tpch(args)) => generate(args, &interrupt),
+        Command::Sort(args) => sort(args, &interrupt),
+        Command::Join(args) => join(args, &interrupt),
+        Command::Aggregate(args) => aggregate(args, &interrupt),
+        Command::Demo(args) => demo::run(args, &interrupt, start),
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fluvial: {error}");
-            ExitCode::from(exit_code(&error))
+            say(&error);
+            ExitCode::from(match error {
+                Error::Interrupted => signals::interrupted_code(),
+                error => error.exit_code(),
+            })
         }
     }
 }
 
-/// 1 for what is wrong with the input or the machine, 3 for a peer that is gone, 130 as a shell has it for an interrupt.
-fn exit_code(error: &Error) -> u8 {
-    match error {
-        Error::Peer { .. } => 3,
-        Error::Interrupted => 130,
-        _ => 1,
-    }
+/// The one line on standard error with which the command ends.
+fn say(error: &Error) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let line = error.to_string().replace('\n', " ");
+        // With standard error closed, the exit code alone must do.
+        let _ = writeln!(std::io::stderr(), "fluvial: {line}");
+    });
 }
 
-fn generate(args: Tpch) -> Result<()> {
-    let job = Job::new(&args.common)?;
-    std::fs::create_dir_all(&args.out).map_err(|e| Error::File { path: args.out.clone(), message: e.to_string() })?;
+fn generate(args: Tpch, interrupt: &Interrupt) -> Result<()> {
+    let job = Job::new(&args.common, interrupt)?;
     let tables: Vec<&str> =
         if args.tables.is_empty() { crate::tpch::TABLES.to_vec() } else { args.tables.iter().map(String::as_str).collect() };
     for name in tables {
         let path = args.out.join(format!("{name}.parquet"));
         crate::tpch::table(&job.env, name, args.scale)?.write(&path)?;
     }
+    if !args.common.explain {
+        std::fs::create_dir_all(&args.out).map_err(|e| Error::File { path: args.out.clone(), message: e.to_string() })?;
+    }
     job.run("gen tpch")
 }
 
-fn sort(args: Sort) -> Result<()> {
-    let job = Job::new(&args.common)?;
+fn sort(args: Sort, interrupt: &Interrupt) -> Result<()> {
+    let job = Job::new(&args.common, interrupt)?;
     let table = job.env.read(&args.input)?;
     let sorted = table.sort(&args.by)?;
     job.deliver("sort", &sorted, &args.out)
 }
 
-fn join(args: Join) -> Result<()> {
-    let job = Job::new(&args.common)?;
+fn join(args: Join, interrupt: &Interrupt) -> Result<()> {
+    let job = Job::new(&args.common, interrupt)?;
     let left = job.env.read(&[&args.left])?;
     let right = job.env.read(&[&args.right])?;
     let join = left.join(&right, &args.on)?.kind(args.kind.into()).right_name(&table_name(&args.right));
@@ -86,8 +98,8 @@ fn table_name(input: &str) -> String {
     path.file_stem().map_or_else(|| "right".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-fn aggregate(args: Aggregate) -> Result<()> {
-    let job = Job::new(&args.common)?;
+fn aggregate(args: Aggregate, interrupt: &Interrupt) -> Result<()> {
+    let job = Job::new(&args.common, interrupt)?;
     let table = job.env.read(&args.input)?;
     let grouped = table.group_by(args.by.as_deref().unwrap_or(""))?.aggregate(&args.agg)?;
     job.deliver("aggregate", &grouped, &args.out)

@@ -151,7 +151,7 @@ impl PendingFile {
             .suffix(".tmp")
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(folder)
-            .map_err(|e| file_error(target, e.kind_message()))?;
+            .map_err(|e| file_error(target, creation_failed(folder, &e)))?;
         Ok(Self { file, target: target.to_owned(), sync })
     }
 
@@ -197,16 +197,10 @@ pub(super) fn check_columns(path: &Path, schema: &SchemaRef, batch: &RecordBatch
     Ok(())
 }
 
-trait KindMessage {
-    fn kind_message(&self) -> String;
-}
-
-impl KindMessage for io::Error {
-    /// What went wrong, without the temporary name that the tempfile crate adds.
-    fn kind_message(&self) -> String {
-        match self.kind() {
-            io::ErrorKind::NotFound => "the folder does not exist".into(),
-            kind => kind.to_string(),
-        }
+/// Why a file cannot be made in a folder, without the temporary name that the tempfile crate adds.
+fn creation_failed(folder: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound if !folder.exists() => "the folder does not exist".into(),
+        kind => format!("cannot write to this folder: {kind}"),
     }
 }

@@ -109,6 +109,8 @@ pub(super) struct MeshState {
     outcomes: HashMap<(u64, usize), Outcome>,
     /// Processes whose instances have all finished, by job.
     finished: HashMap<u64, usize>,
+    /// Jobs that have failed elsewhere before they began here.
+    failed: HashMap<u64, Failure>,
     left: BTreeSet<usize>,
 }
 
@@ -182,7 +184,15 @@ impl MeshShared {
                 self.lock().left.insert(from);
             }
             Message::Failed { job, failure } => {
-                if let Some(job) = self.job(job) {
+                let running = {
+                    let mut state = self.lock();
+                    let running = state.job.clone().filter(|j| j.id == job);
+                    if running.is_none() {
+                        state.failed.insert(job, failure.clone());
+                    }
+                    running
+                };
+                if let Some(job) = running {
                     job.fail(failure.into_error(), false);
                 }
             }
@@ -258,9 +268,23 @@ impl MeshShared {
 
     /// A job begins here.
     pub(super) fn begin(&self, job: &Arc<Job>) {
-        let mut state = self.lock();
-        state.done = 0;
-        state.job = Some(job.clone());
+        let failed = {
+            let mut state = self.lock();
+            state.done = 0;
+            state.job = Some(job.clone());
+            // What came late, of jobs that are over, goes with it.
+            std::mem::take(&mut state.failed).remove(&job.id)
+        };
+        if let Some(failure) = failed {
+            job.fail(failure.into_error(), false);
+        }
+    }
+
+    /// Has those who wait look again at what they wait for.
+    pub(super) fn news(&self) {
+        // With the lock: a waiter has either seen what is new or is waiting by now.
+        drop(self.lock());
+        self.changed.notify_all();
     }
 
     /// The job is over here.
@@ -316,6 +340,12 @@ impl MeshShared {
         let (id, plan) = (job.id, &job.plan);
         self.broadcast(&Message::Meet { job: id, fingerprint: plan.fingerprint.clone() });
         let theirs = self.wait(|state| {
+            // Its workers have not begun: there is nothing to end here.
+            if let Some(error) = job.take_failure().filter(|_| state.broken.is_none()) {
+                let outcome = Outcome { failure: Some(Failure::of(&error)), nodes: Vec::new() };
+                self.broadcast(&Message::Outcome { job: id, outcome });
+                return Some(Err(error));
+            }
             if let Some(gone) = state.left.iter().find(|p| !state.meets.contains_key(&(id, **p))) {
                 let message = format!("it ended before job `{}`, which this process is about to run", plan.name);
                 return Some(Err(Error::Peer { process: *gone, message }));

@@ -185,6 +185,7 @@ impl Job {
         }
         self.aborted.store(true, SeqCst);
         self.wake_all();
+        self.mesh.news();
     }
 
     pub(super) fn take_failure(&self) -> Option<Error> {

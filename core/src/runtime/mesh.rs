@@ -4,6 +4,7 @@ use super::build::build;
 use super::control::{self, Failure, MeshShared, Message};
 use super::epochs::CheckpointStore;
 use super::failure::{guard, install_hook, watch_peer};
+use super::interrupt::{Interrupt, Watched};
 use super::job::{Job, JobOptions, NodeReport, Topology};
 use super::network;
 use super::permit::EdgeBudget;
@@ -45,6 +46,8 @@ pub struct RunConfig {
     /// Bytes that the operators of this process may hold back behind barriers before sources stop sending. More of it
     /// lets sources run on for longer; the next barrier waits for all of it.
     pub stash_bytes: usize,
+    /// Ends the wait for other processes, and every job.
+    pub interrupt: Interrupt,
 }
 
 impl RunConfig {
@@ -60,6 +63,7 @@ impl RunConfig {
             edge_budget: EdgeBudget::default(),
             exactly_once: true,
             stash_bytes: threads << 20,
+            interrupt: Interrupt::default(),
         }
     }
 }
@@ -72,10 +76,6 @@ pub struct RunReport {
     /// One entry a node, summed over all processes.
     pub nodes: Vec<NodeReport>,
 }
-
-/// Exit code of a process that ends because another process of its mesh is gone ([`Error::Peer`]): whoever started it
-/// may start all of them again.
-pub const PEER_LOST_EXIT_CODE: i32 = 3;
 
 enum Command {
     Run(Arc<Job>),
@@ -174,6 +174,7 @@ impl Mesh {
             return Err(error);
         }
         self.shared.begin(&job);
+        let watched = self.config.interrupt.watch(JobControl { job: job.clone() });
         if let Err(error) = self.shared.meet(&job) {
             self.shared.end();
             return Err(error);
@@ -183,7 +184,7 @@ impl Mesh {
             let _ = worker.commands.send(Command::Run(job.clone()));
             worker.thread.unpark();
         }
-        Ok(RunningJob { mesh: self, job, start: Instant::now(), over: false, _turn: next })
+        Ok(RunningJob { mesh: self, job, start: Instant::now(), over: false, _watched: watched, _turn: next })
     }
 
     /// Number of workers in all processes.
@@ -216,6 +217,7 @@ pub struct RunningJob<'a> {
     job: Arc<Job>,
     start: Instant,
     over: bool,
+    _watched: Watched,
     _turn: MutexGuard<'a, u64>,
 }
 
@@ -291,6 +293,11 @@ impl JobControl {
         self.job.fail(error, true);
     }
 
+    /// Whether both are of the same job.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.job, &other.job)
+    }
+
     /// What the nodes' instances in this process did so far.
     pub fn progress(&self) -> Vec<NodeReport> {
         self.job.report()
@@ -306,7 +313,7 @@ fn allocators(config: &RunConfig, shared: &Arc<MeshShared>) -> Result<Allocators
         let builders = ProcessBuilder::new_typed_vector(config.threads, hooks.refill, None);
         return Ok((builders.into_iter().map(AllocatorBuilder::Process).collect(), Box::new(()), Vec::new()));
     }
-    let sockets = network::connect(shared.topology, &config.addresses, config.generation, config.connect_timeout)?;
+    let sockets = network::connect(shared.topology, config)?;
     let failed = |e: std::io::Error| Error::Plan(format!("the network threads could not be started: {e}"));
     let copies = sockets.iter().flatten().map(TcpStream::try_clone).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
     hooks.refill = network::slabs(&config.memory)?;

@@ -42,6 +42,7 @@ mod failure;
 mod idle;
 mod inlet;
 mod instance;
+mod interrupt;
 mod job;
 mod mesh;
 mod network;
@@ -59,7 +60,8 @@ mod wake;
 mod wire;
 
 pub use epochs::{CheckpointStore, SaveDone, SnapshotPart};
+pub use interrupt::Interrupt;
 pub use job::NodeReport;
-pub use mesh::{JobControl, Mesh, PEER_LOST_EXIT_CODE, RunConfig, RunReport, RunningJob};
+pub use mesh::{JobControl, Mesh, RunConfig, RunReport, RunningJob};
 pub use permit::EdgeBudget;
 pub use plan::{BatchCodec, Edge, Emit, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route, SourceFactory};

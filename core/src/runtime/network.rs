@@ -4,7 +4,9 @@
 //! Both sides send the greeting, then read the other's: `FLUVIAL1`, generation, process, processes, threads, each a
 //! big-endian `u64`.
 
+use super::interrupt::Interrupt;
 use super::job::Topology;
+use super::mesh::RunConfig;
 use crate::{Error, Result};
 use fluvial_memory::{Extent, MemoryManager, SEGMENT_SIZE};
 use socket2::{SockRef, TcpKeepalive};
@@ -22,27 +24,28 @@ const RETRY: Duration = Duration::from_millis(20);
 const MAGIC: [u8; 8] = *b"FLUVIAL1";
 
 /// Connects this process with all others: entry `i` is the socket to process `i`, the own entry is `None`.
-pub(super) fn connect(
-    topology: Topology,
-    addresses: &[String],
-    generation: u64,
-    timeout: Duration,
-) -> Result<Vec<Option<TcpStream>>> {
+pub(super) fn connect(topology: Topology, config: &RunConfig) -> Result<Vec<Option<TcpStream>>> {
+    let RunConfig { addresses, generation, connect_timeout, interrupt, .. } = config;
     let me = topology.process;
     if me >= addresses.len() {
         return Err(Error::Plan(format!("process {me} of {}: processes are numbered from 0", addresses.len())));
     }
-    let deadline = Instant::now() + timeout;
-    let greeting =
-        Greeting { generation, process: me as u64, processes: addresses.len() as u64, threads: topology.threads as u64 };
+    let deadline = Instant::now() + *connect_timeout;
+    let greeting = Greeting {
+        generation: *generation,
+        process: me as u64,
+        processes: addresses.len() as u64,
+        threads: topology.threads as u64,
+    };
     let mut sockets: Vec<Option<TcpStream>> = addresses.iter().map(|_| None).collect();
     // Listen before calling: whoever waits for this process need not retry.
     let listener = if me + 1 < addresses.len() { Some(listen(me, &addresses[me])?) } else { None };
     for (peer, address) in addresses.iter().enumerate().take(me) {
-        sockets[peer] = Some(call(peer, address, greeting, deadline)?);
+        sockets[peer] = Some(call(peer, address, greeting, deadline, interrupt)?);
     }
     if let Some(listener) = listener {
         while let Some(missing) = (me + 1..addresses.len()).find(|peer| sockets[*peer].is_none()) {
+            interrupt.check()?;
             if let Some((peer, socket)) = accept(&listener, greeting, deadline, missing)? {
                 sockets[peer] = Some(socket);
             }
@@ -63,8 +66,9 @@ fn listen(me: usize, address: &str) -> Result<TcpListener> {
     listener.map_err(|e| Error::Plan(format!("process {me} cannot listen on {address}: {e}")))
 }
 
-fn call(peer: usize, address: &str, greeting: Greeting, deadline: Instant) -> Result<TcpStream> {
+fn call(peer: usize, address: &str, greeting: Greeting, deadline: Instant, interrupt: &Interrupt) -> Result<TcpStream> {
     loop {
+        interrupt.check()?;
         let attempt = address.to_socket_addrs().and_then(|mut all| {
             let address = all.next().ok_or_else(|| io::Error::new(ErrorKind::NotFound, "no address of that name"))?;
             let left = deadline.saturating_duration_since(Instant::now()).max(RETRY);

@@ -14,6 +14,7 @@ mod scan;
 mod sort;
 mod source;
 mod spec;
+mod spool;
 mod whole;
 mod write;
 mod write_text;
@@ -24,6 +25,7 @@ pub use spec::{
     AggregateSpec, Function, Projection, SortKey, parse_aggregates, parse_columns, parse_join_on, parse_projection,
     parse_sort_keys,
 };
+pub use spool::Spool;
 
 use crate::chain::{AnyCollector, BoxCollector, ChainOperator, Collector, Columns, Context, Link, TablePort, TryLink};
 use crate::graph::{

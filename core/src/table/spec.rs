@@ -4,8 +4,6 @@
 //! parentheses are written in double quotes, `""` inside for one quote.
 
 use crate::{Error, Result};
-use std::iter::Peekable;
-use std::vec::IntoIter;
 
 /// One column of an ordering.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +56,7 @@ pub struct AggregateSpec {
 /// Parses `a, b desc, c asc nulls first`.
 ///
 /// # Errors
-/// [`Error::Plan`] with the text and what was expected.
+/// [`Error::Plan`] with the text, where it is wrong and what was expected.
 pub fn parse_sort_keys(text: &str) -> Result<Vec<SortKey>> {
     list(text, "a column name, then `asc` or `desc`, then `nulls first` or `nulls last`", |tokens| {
         let column = name(tokens)?;
@@ -80,7 +78,7 @@ pub fn parse_sort_keys(text: &str) -> Result<Vec<SortKey>> {
 /// Parses `a, b as c`.
 ///
 /// # Errors
-/// [`Error::Plan`] with the text and what was expected.
+/// [`Error::Plan`] with the text, where it is wrong and what was expected.
 pub fn parse_projection(text: &str) -> Result<Vec<Projection>> {
     list(text, "a column name, then `as` and a new name if it is to have one", |tokens| {
         let column = name(tokens)?;
@@ -92,7 +90,7 @@ pub fn parse_projection(text: &str) -> Result<Vec<Projection>> {
 /// Parses `a, b, c`.
 ///
 /// # Errors
-/// [`Error::Plan`] with the text and what was expected.
+/// [`Error::Plan`] with the text, where it is wrong and what was expected.
 pub fn parse_columns(text: &str) -> Result<Vec<String>> {
     list(text, "a column name", name)
 }
@@ -100,7 +98,7 @@ pub fn parse_columns(text: &str) -> Result<Vec<String>> {
 /// Parses `l = r, l2 = r2` (or with `and` between).
 ///
 /// # Errors
-/// [`Error::Plan`] with the text and what was expected.
+/// [`Error::Plan`] with the text, where it is wrong and what was expected.
 pub fn parse_join_on(text: &str) -> Result<Vec<(String, String)>> {
     list(text, "LEFT_COLUMN = RIGHT_COLUMN, or one name that both have", |tokens| {
         let left = name(tokens)?;
@@ -112,10 +110,11 @@ pub fn parse_join_on(text: &str) -> Result<Vec<(String, String)>> {
 /// Parses `sum(a) as s, count(*), count(distinct b) as n`.
 ///
 /// # Errors
-/// [`Error::Plan`] with the text and what was expected.
+/// [`Error::Plan`] with the text, where it is wrong and what was expected.
 pub fn parse_aggregates(text: &str) -> Result<Vec<AggregateSpec>> {
     list(text, "sum, count, count(distinct ..), min, max or avg of a column in parentheses, then `as` and a name", |tokens| {
-        let mut function = match name(tokens)?.to_ascii_lowercase().as_str() {
+        let Some(Token::Word(function)) = tokens.peek() else { return None };
+        let mut function = match function.to_ascii_lowercase().as_str() {
             "sum" => Function::Sum,
             "count" => Function::Count,
             "min" => Function::Min,
@@ -123,6 +122,7 @@ pub fn parse_aggregates(text: &str) -> Result<Vec<AggregateSpec>> {
             "avg" | "mean" => Function::Avg,
             _ => return None,
         };
+        tokens.at += 1;
         symbol(tokens, '(').then_some(())?;
         let column = if function == Function::Count && symbol(tokens, '*') {
             None
@@ -152,70 +152,82 @@ enum Token {
     Symbol(char),
 }
 
-type Tokens = Peekable<IntoIter<Token>>;
+/// The tokens of a text with the characters at which they begin, and the one that is looked at.
+struct Tokens {
+    tokens: Vec<(usize, Token)>,
+    at: usize,
+    characters: usize,
+}
 
-fn list<T>(text: &str, expected: &str, mut item: impl FnMut(&mut Tokens) -> Option<T>) -> Result<Vec<T>> {
-    let wrong = |at: &str| Error::Plan(format!("`{text}`: expected {expected}, found {at}"));
-    let mut tokens = tokenize(text).ok_or_else(|| wrong("a quote that is not closed"))?.into_iter().peekable();
-    let mut items = Vec::new();
-    loop {
-        let rest = show(&tokens);
-        items.push(item(&mut tokens).ok_or_else(|| wrong(&rest))?);
-        match tokens.next() {
-            None => return Ok(items),
-            Some(Token::Symbol(',')) => {}
-            Some(Token::Word(w)) if w.eq_ignore_ascii_case("and") => {}
-            Some(_) => return Err(wrong(&rest)),
+impl Tokens {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.at).map(|(_, token)| token)
+    }
+
+    fn next_if(&mut self, wanted: impl Fn(&Token) -> bool) -> Option<Token> {
+        let token = self.peek().filter(|token| wanted(token)).cloned()?;
+        self.at += 1;
+        Some(token)
+    }
+
+    /// What is looked at and where, for a message.
+    fn here(&self) -> (usize, String) {
+        match self.tokens.get(self.at) {
+            Some((at, Token::Word(text) | Token::Quoted(text))) => (*at, format!("`{text}`")),
+            Some((at, Token::Symbol(symbol))) => (*at, format!("`{symbol}`")),
+            None => (self.characters, "the end".to_owned()),
         }
     }
 }
 
-fn show(tokens: &Tokens) -> String {
-    let words: Vec<String> = tokens
-        .clone()
-        .map(|t| match t {
-            Token::Word(w) | Token::Quoted(w) => w,
-            Token::Symbol(c) => c.to_string(),
-        })
-        .collect();
-    if words.is_empty() { "the end".to_owned() } else { format!("`{}`", words.join(" ")) }
+fn list<T>(text: &str, expected: &str, mut item: impl FnMut(&mut Tokens) -> Option<T>) -> Result<Vec<T>> {
+    let wrong =
+        |(at, found): (usize, String)| Error::Plan(format!("`{text}`, character {}: expected {expected}, found {found}", at + 1));
+    let mut tokens = tokenize(text).map_err(|at| wrong((at, "a quote that is not closed".to_owned())))?;
+    let mut items = Vec::new();
+    loop {
+        items.push(item(&mut tokens).ok_or_else(|| wrong(tokens.here()))?);
+        match tokens.peek() {
+            None => return Ok(items),
+            Some(Token::Symbol(',')) => {}
+            Some(Token::Word(w)) if w.eq_ignore_ascii_case("and") => {}
+            Some(_) => return Err(wrong(tokens.here())),
+        }
+        tokens.at += 1;
+    }
 }
 
-fn tokenize(text: &str) -> Option<Vec<Token>> {
+/// # Errors
+/// Where a quote opens that is not closed.
+fn tokenize(text: &str) -> std::result::Result<Tokens, usize> {
     let mut tokens = Vec::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
+    let mut chars = text.chars().enumerate().peekable();
+    while let Some((at, c)) = chars.next() {
         match c {
             c if c.is_whitespace() => {}
-            ',' | '(' | ')' | '*' | '=' => tokens.push(Token::Symbol(c)),
+            ',' | '(' | ')' | '*' | '=' => tokens.push((at, Token::Symbol(c))),
             '"' => {
                 let mut quoted = String::new();
                 loop {
-                    match chars.next()? {
-                        '"' if chars.peek() == Some(&'"') => {
-                            chars.next();
-                            quoted.push('"');
-                        }
+                    match chars.next().ok_or(at)?.1 {
+                        '"' if chars.next_if(|(_, c)| *c == '"').is_some() => quoted.push('"'),
                         '"' => break,
                         c => quoted.push(c),
                     }
                 }
-                tokens.push(Token::Quoted(quoted));
+                tokens.push((at, Token::Quoted(quoted)));
             }
             c => {
                 let mut word = String::from(c);
-                while let Some(&next) = chars.peek() {
-                    if next.is_whitespace() || matches!(next, ',' | '(' | ')' | '*' | '=' | '"') {
-                        break;
-                    }
+                let of_word = |c: char| !c.is_whitespace() && !matches!(c, ',' | '(' | ')' | '*' | '=' | '"');
+                while let Some((_, next)) = chars.next_if(|(_, c)| of_word(*c)) {
                     word.push(next);
-                    chars.next();
                 }
-                tokens.push(Token::Word(word));
+                tokens.push((at, Token::Word(word)));
             }
         }
     }
-    Some(tokens)
+    Ok(Tokens { tokens, at: 0, characters: text.chars().count() })
 }
 
 fn name(tokens: &mut Tokens) -> Option<String> {
@@ -230,7 +242,7 @@ fn word(tokens: &mut Tokens, expected: &str) -> bool {
 }
 
 fn symbol(tokens: &mut Tokens, expected: char) -> bool {
-    tokens.next_if_eq(&Token::Symbol(expected)).is_some()
+    tokens.next_if(|t| *t == Token::Symbol(expected)).is_some()
 }
 
 #[cfg(test)]
@@ -243,8 +255,18 @@ mod tests {
         let key = |c: &str, descending, nulls_first| SortKey { column: c.into(), descending, nulls_first };
         assert_eq!(keys, [key("l_shipdate", false, false), key("l_orderkey", true, true), key("odd, name", false, false)]);
         let error = parse_sort_keys("a, b nulls sideways").unwrap_err().to_string();
-        assert!(error.contains("`a, b nulls sideways`") && error.contains("found `b nulls sideways`"), "{error}");
-        assert!(parse_sort_keys("").unwrap_err().to_string().contains("found the end"));
+        assert!(
+            error.contains("`a, b nulls sideways`")
+                && error.contains("character 12: expected a column name")
+                && error.ends_with("found `sideways`"),
+            "{error}"
+        );
+        for (text, at, found) in
+            [("", 1, "the end"), ("a,", 3, "the end"), ("ä, \"b", 4, "a quote that is not closed"), ("a = b", 3, "`=`")]
+        {
+            let error = parse_sort_keys(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("character {at}: ")) && error.ends_with(&format!("found {found}")), "{error}");
+        }
     }
 
     #[test]
@@ -260,8 +282,11 @@ mod tests {
                 (Function::Max, Some("a b"), "max(a b)")
             ]
         );
-        for wrong in ["median(x)", "sum(*)", "sum x", "sum(x", "count(*) as", "sum(x) y"] {
-            assert!(parse_aggregates(wrong).is_err(), "{wrong}");
+        let wrong =
+            [("median(x)", 1), ("sum(*)", 5), ("sum x", 5), ("sum(x", 6), ("count(*) as", 12), ("sum(x) y", 8), ("sum(x), x", 9)];
+        for (text, at) in wrong {
+            let error = parse_aggregates(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{text}`, character {at}: expected ")), "{error}");
         }
     }
 

@@ -1,6 +1,6 @@
 use super::write_text::WriteText;
 use super::{Table, table_batch};
-use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
+use crate::graph::{Body, Distribution, Node, OperatorFactory, TaskContext};
 use crate::io::{Format, ParquetFile, RowGroupEncoder, WriteOptions, Written};
 use crate::{Batch, Error, Operator, Output, Position, Progress, Result};
 use arrow_schema::SchemaRef;
@@ -26,15 +26,17 @@ impl Table {
         let format = Format::of(&path).ok_or_else(|| {
             Error::Plan(format!("{}: expected a name that ends in .parquet, .csv, .jsonl or .txt", path.display()))
         })?;
+        let node = self.write_node(&path, format, options);
+        self.env.add_sink(node);
+        Ok(())
+    }
+
+    /// The sink that writes this table to one file.
+    pub(super) fn write_node(&self, path: &Path, format: Format, options: &WriteOptions) -> Node {
+        let (schema, options, to) = (self.schema.clone(), options.clone(), path.to_owned());
         let make: OperatorFactory = match format {
-            Format::Parquet => {
-                let (schema, options, path) = (self.schema.clone(), options.clone(), path.clone());
-                Arc::new(move |context| Ok(Box::new(WriteParquet::open(&path, &schema, &options, context)?)))
-            }
-            other => {
-                let (schema, options, path) = (self.schema.clone(), options.clone(), path.clone());
-                Arc::new(move |context| Ok(Box::new(WriteText::open(&path, &other, &schema, &options, context)?)))
-            }
+            Format::Parquet => Arc::new(move |context| Ok(Box::new(WriteParquet::open(&to, &schema, &options, context)?))),
+            other => Arc::new(move |context| Ok(Box::new(WriteText::open(&to, &other, &schema, &options, context)?))),
         };
         // The file is the first process's; the others' instances receive nothing.
         let in_first: OperatorFactory =
@@ -42,8 +44,7 @@ impl Table {
         let mut node = self.after("write", path.display().to_string(), Body::Operator(in_first));
         node.outputs = 0;
         node.inputs[0].distribution = self.to_one_place();
-        self.env.add_sink(node);
-        Ok(())
+        node
     }
 
     /// Files and the standard output are written by the workers of the first process.

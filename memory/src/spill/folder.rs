@@ -24,7 +24,7 @@ pub(super) struct ProcessFolder {
 impl ProcessFolder {
     /// Creates the folder in `directory` (itself created if it is not there) after sweeping what dead processes left.
     pub(super) fn create(directory: &Path) -> Result<Self> {
-        let error = |source| Error::Spill { path: directory.to_owned(), offset: 0, action: "create", source };
+        let error = |source| Error::SpillFolder { path: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(error)?;
         sweep(directory);
         let made = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(directory).map_err(error)?;

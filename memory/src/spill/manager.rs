@@ -100,7 +100,7 @@ impl SpillManager {
     /// Makes the folder, sweeps those of dead processes, starts the I/O threads.
     ///
     /// # Errors
-    /// [`Error::Spill`] if the folder cannot be made or a thread not be started.
+    /// [`Error::SpillFolder`] if the folder cannot be made, [`Error::Spill`] if a thread can not be started.
     pub fn new(config: SpillConfig) -> Result<Self> {
         raise_descriptor_limit();
         let folder = ProcessFolder::create(&config.directory)?;
@@ -130,6 +130,12 @@ impl SpillManager {
             files: counters.files.load(Relaxed),
             open_files: self.shared.open.load(Relaxed),
         }
+    }
+
+    /// A path for a file of other kinds that is not to outlive this process: it goes with the folder of the spill files.
+    /// The file is not created.
+    pub fn scratch(&self, operator: &str) -> PathBuf {
+        self.shared.folder.next(operator)
     }
 
     /// Starts a run of rows of `shape`; `schema` describes them as their codec does, for the file's header.

@@ -5,15 +5,15 @@
 mod jobs;
 
 use super::args::Demo;
-use fluvial_core::{Config, Env, Error, JobReport, Result, format_bytes, peak_resident};
+use fluvial_core::{Config, Env, Error, Interrupt, JobReport, Result, format_bytes, peak_resident};
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// `start` is when the process started.
-pub fn run(args: Demo, start: Instant) -> Result<()> {
-    let mut config = Config { memory: args.memory, ..Config::default() };
+pub fn run(args: Demo, interrupt: &Interrupt, start: Instant) -> Result<()> {
+    let mut config = Config { memory: args.memory, interrupt: interrupt.clone(), ..Config::default() };
     config.threads = args.threads.unwrap_or(config.threads);
     config.check()?;
     let folder = args.data.join(format!("tpch-{}", args.scale));

@@ -18,6 +18,7 @@ use super::file_error;
 use crate::Result;
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
 use std::any::Any;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -37,10 +38,24 @@ fn guarded<T>(path: &Path, place: impl Fn() -> String, step: impl FnOnce() -> Pa
 
 fn message(error: &ParquetError) -> String {
     match error {
-        ParquetError::General(m) | ParquetError::EOF(m) | ParquetError::ArrowError(m) => format!("malformed Parquet: {m}"),
+        ParquetError::General(m) | ParquetError::EOF(m) | ParquetError::ArrowError(m) => {
+            format!("malformed Parquet: {}", plain(m))
+        }
         ParquetError::NYI(m) => format!("not supported: {m}"),
+        ParquetError::External(error) if error.is::<io::Error>() => error.to_string(),
+        ParquetError::External(error) => format!("malformed Parquet: {}", plain(&error.to_string())),
         other => other.to_string(),
     }
+}
+
+/// A message without the names of the error types that it went through.
+fn plain(mut message: &str) -> &str {
+    while let Some(rest) =
+        ["External: ", "Parquet argument error: ", "Parquet error: "].iter().find_map(|prefix| message.strip_prefix(prefix))
+    {
+        message = rest;
+    }
+    message
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
