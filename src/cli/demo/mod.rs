@@ -5,11 +5,19 @@
 mod jobs;
 
 use super::args::Demo;
+use super::output;
 use fluvial_core::{Config, Env, Error, Interrupt, JobReport, Result, format_bytes, peak_resident};
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+/// Prints a line.
+macro_rules! line {
+    ($($text:tt)*) => {
+        output::print(format_args!("{}\n", format_args!($($text)*)))?
+    };
+}
 
 /// `start` is when the process started.
 pub fn run(args: Demo, interrupt: &Interrupt, start: Instant) -> Result<()> {
@@ -18,27 +26,29 @@ pub fn run(args: Demo, interrupt: &Interrupt, start: Instant) -> Result<()> {
     config.check()?;
     let folder = args.data.join(format!("tpch-{}", args.scale));
     let generated = generate(&folder, &args)?;
-    println!("Two jobs with {} of managed memory and {} workers.\n", format_bytes(args.memory as u64), config.threads);
+    line!("Two jobs with {} of managed memory and {} workers.\n", format_bytes(args.memory as u64), config.threads);
 
     let env = Env::new(config);
-    println!("TPC-H query 3: the unshipped orders with the highest revenue.");
+    line!("TPC-H query 3: the unshipped orders with the highest revenue.");
     jobs::query_3(&env, &folder)?.to_table()?.print();
     // From the start of a process that found its data.
     let before = if generated { None } else { Some(start.elapsed().as_secs_f64()) };
     let report = env.execute("TPC-H query 3")?;
-    println!("{}", took(&report));
+    line!("{}", took(&report));
     if let Some((before, first)) = before.zip(report.first_part_seconds) {
-        println!("first row group after {:.0} ms, from the start of the process", (before + first) * 1e3);
+        line!("first row group after {:.0} ms, from the start of the process", (before + first) * 1e3);
     }
 
-    println!("\nAll line items joined with all orders, grouped by customer; all customers by revenue.");
+    line!("\nAll line items joined with all orders, grouped by customer; all customers by revenue.");
     jobs::revenue_by_customer(&env, &folder)?.to_table()?.print_first(10);
     let report = env.execute("revenue by customer")?;
-    println!("{}", took(&report));
-    println!("\nmemory: {} resident at most, {} of it managed", format_bytes(peak_resident()), format_bytes(report.pool_peak));
+    line!("{}", took(&report));
+    line!("\nmemory: {} resident at most, {} of it managed", format_bytes(peak_resident()), format_bytes(report.pool_peak));
 
-    println!("\nTry next:");
-    suggestions(&folder).iter().for_each(|command| println!("  {command}"));
+    line!("\nTry next:");
+    for command in suggestions(&folder) {
+        line!("  {command}");
+    }
     Ok(())
 }
 
@@ -57,7 +67,7 @@ fn generate(folder: &Path, args: &Demo) -> Result<bool> {
         return Ok(false);
     }
     let start = Instant::now();
-    println!("Making TPC-H data at scale {} in {}, once.", args.scale, folder.display());
+    line!("Making TPC-H data at scale {} in {}, once.", args.scale, folder.display());
     let failed = |what: String| Error::User(format!("making the data: {what}"));
     let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
     let mut command = Command::new(program);
@@ -73,7 +83,7 @@ fn generate(folder: &Path, args: &Demo) -> Result<bool> {
         let said = said.trim().trim_start_matches("fluvial: ");
         return Err(failed(if said.is_empty() { output.status.to_string() } else { said.to_owned() }));
     }
-    println!("That took {:.1} s.\n", start.elapsed().as_secs_f64());
+    line!("That took {:.1} s.\n", start.elapsed().as_secs_f64());
     Ok(true)
 }
 
