@@ -6,6 +6,7 @@
 
 use super::epochs::{Agreement, completed};
 use super::idle::Status;
+use super::interrupt::Interrupt;
 use super::job::{Job, NodeReport, Topology};
 use super::time::Time;
 use super::wake::Wake;
@@ -26,6 +27,8 @@ pub(super) enum Message {
     Meet { job: u64, fingerprint: Vec<String> },
     /// The job has failed here.
     Failed { job: u64, failure: Failure },
+    /// Took back its `Meet` before all processes had met: it will not run the job.
+    Withdrawn { job: u64, failure: Failure },
     /// All instances of this process have finished. To process 0.
     Finished { job: u64 },
     /// All instances of all processes have finished. From process 0.
@@ -109,6 +112,10 @@ pub(super) struct MeshState {
     outcomes: HashMap<(u64, usize), Outcome>,
     /// Processes whose instances have all finished, by job.
     finished: HashMap<u64, usize>,
+    /// The last job for which all processes have met, as seen from here.
+    met: Option<u64>,
+    /// Jobs that another process will not run.
+    withdrawn: HashMap<u64, Failure>,
     /// Jobs that have failed elsewhere before they began here.
     failed: HashMap<u64, Failure>,
     left: BTreeSet<usize>,
@@ -196,6 +203,18 @@ impl MeshShared {
                     job.fail(failure.into_error(), false);
                 }
             }
+            Message::Withdrawn { job, failure } => {
+                let met = {
+                    let mut state = self.lock();
+                    state.meets.remove(&(job, from));
+                    state.withdrawn.insert(job, failure.clone());
+                    state.met == Some(job)
+                };
+                if met {
+                    // It did not know yet that all had met; the dataflow can not end without it.
+                    self.broken(Some(from), &failure.into_error().to_string());
+                }
+            }
             Message::Finished { job } => {
                 let all = {
                     let mut state = self.lock();
@@ -273,6 +292,7 @@ impl MeshShared {
             state.done = 0;
             state.job = Some(job.clone());
             // What came late, of jobs that are over, goes with it.
+            state.withdrawn.retain(|id, _| *id >= job.id);
             std::mem::take(&mut state.failed).remove(&job.id)
         };
         if let Some(failure) = failed {
@@ -335,27 +355,35 @@ impl MeshShared {
     }
 
     /// Meets the other processes before a job, and compares plans with them.
-    pub(super) fn meet(&self, job: &Job) -> Result<()> {
+    ///
+    /// Where all have met, each of them runs the job, also if it has failed meanwhile: the dataflow ends in all of them or
+    /// in none. Before that a process may withdraw.
+    pub(super) fn meet(&self, job: &Job, interrupt: &Interrupt) -> Result<()> {
         let processes = self.topology.processes;
         let (id, plan) = (job.id, &job.plan);
         self.broadcast(&Message::Meet { job: id, fingerprint: plan.fingerprint.clone() });
-        let theirs = self.wait(|state| {
-            // Its workers have not begun: there is nothing to end here.
-            if let Some(error) = job.take_failure().filter(|_| state.broken.is_none()) {
-                let outcome = Outcome { failure: Some(Failure::of(&error)), nodes: Vec::new() };
-                self.broadcast(&Message::Outcome { job: id, outcome });
-                return Some(Err(error));
+        let met = self.wait(|state| {
+            if self.others().all(|p| state.meets.contains_key(&(id, p))) {
+                state.met = Some(id);
+                return Some(Ok((0..processes).map(|p| state.meets.remove(&(id, p)).unwrap_or_default()).collect::<Vec<_>>()));
             }
-            if let Some(gone) = state.left.iter().find(|p| !state.meets.contains_key(&(id, **p))) {
-                let message = format!("it ended before job `{}`, which this process is about to run", plan.name);
-                return Some(Err(Error::Peer { process: *gone, message }));
+            if let Some(failure) = state.withdrawn.get(&id) {
+                return Some(Err(failure.clone().into_error()));
             }
-            let there = |p: &usize| state.meets.contains_key(&(id, *p));
-            if !self.others().all(|p| there(&p)) {
-                return None;
+            if interrupt.is_raised() {
+                return Some(Err(Error::Interrupted));
             }
-            Some(Ok((0..processes).map(|p| state.meets.remove(&(id, p)).unwrap_or_default()).collect::<Vec<_>>()))
-        })??;
+            let gone = state.left.iter().find(|p| !state.meets.contains_key(&(id, **p)))?;
+            let message = format!("it ended before job `{}`, which this process is about to run", plan.name);
+            Some(Err(Error::Peer { process: *gone, message }))
+        })?;
+        let theirs = match met {
+            Ok(theirs) => theirs,
+            Err(error) => {
+                self.broadcast(&Message::Withdrawn { job: id, failure: Failure::of(&error) });
+                return Err(error);
+            }
+        };
         let here = self.topology.process;
         let all: Vec<&Vec<String>> =
             theirs.iter().enumerate().map(|(p, f)| if p == here { &plan.fingerprint } else { f }).collect();

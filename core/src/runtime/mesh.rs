@@ -175,7 +175,7 @@ impl Mesh {
         }
         self.shared.begin(&job);
         let watched = self.config.interrupt.watch(JobControl { job: job.clone() });
-        if let Err(error) = self.shared.meet(&job) {
+        if let Err(error) = self.shared.meet(&job, &self.config.interrupt) {
             self.shared.end();
             return Err(error);
         }
