@@ -2,7 +2,7 @@ use crate::codec::RecordCodec;
 use crate::exchange::row_shape;
 use crate::stream::{Data, KeySelector};
 use crate::table::table_batch;
-use crate::{Batch, Error, Result};
+use crate::{Batch, Result};
 use fluvial_memory::{RowBatch, RowCodec, RowShape};
 
 /// Batches of one stream as rows `[normalized key][payload]`, and back.
@@ -87,7 +87,7 @@ impl<T: Data, S: KeySelector<T>> RowFormat for TypedRows<T, S> {
     }
 
     fn encode(&mut self, batch: Batch, out: &mut RowBatch) -> Result<()> {
-        let records = batch.into_typed::<T>().map_err(|b| Error::Plan(format!("expected typed records, got {b:?}")))?;
+        let records = batch.typed_records::<T>()?;
         for record in &records {
             self.key.clear();
             self.selector.encode(record, &mut self.key);

@@ -3,7 +3,7 @@
 
 use super::{RowFormat, Shelf};
 use crate::graph::{OperatorFactory, TaskContext};
-use crate::{Batch, Error, Operator, Output, Position, Progress, Records, Result};
+use crate::{Batch, Operator, Output, Position, Progress, Records, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ impl<F: RowFormat, N: Fn(Batch, u64) -> Result<Batch> + 'static> Operator for Nu
         if input == 0 {
             return self.shelf.push(batch);
         }
-        let counts = batch.into_typed::<PlaceCount>().map_err(|b| Error::Plan(format!("expected counts, got {b:?}")))?;
+        let counts = batch.typed_records::<PlaceCount>()?;
         self.counts.extend(counts);
         Ok(Progress::Done)
     }
@@ -164,7 +164,7 @@ pub(crate) fn cut_typed<T: Clone + Send + 'static>(mut batch: Batch, count: usiz
         return Ok(batch);
     }
     let (position, mut times) = (batch.position, batch.event_times.take());
-    let mut records = batch.into_typed::<T>().map_err(|b| Error::Plan(format!("expected typed records, got {b:?}")))?;
+    let mut records = batch.typed_records::<T>()?;
     records.truncate(count);
     times.iter_mut().for_each(|t| t.truncate(count));
     let mut batch = Batch::typed(records);

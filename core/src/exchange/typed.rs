@@ -2,7 +2,7 @@ use super::rows::{Emit, TargetRows};
 use crate::codec::RecordCodec;
 use crate::runtime::Partitioner;
 use crate::stream::{Data, KeySelector};
-use crate::{Batch, Error, Result};
+use crate::{Batch, Result};
 use fluvial_memory::{KeyWidth, RowShape, hash};
 use std::marker::PhantomData;
 
@@ -32,7 +32,7 @@ pub(crate) fn row_shape<T: Data, S: KeySelector<T>>(codec: &RecordCodec<T>) -> R
 
 impl<T: Data, S: KeySelector<T>> Partitioner for TypedToRows<T, S> {
     fn split(&mut self, batch: Batch, targets: usize, emit: Emit<'_>) -> Result<()> {
-        let records = batch.into_typed::<T>().map_err(|b| Error::Plan(format!("expected typed records, got {b:?}")))?;
+        let records = batch.typed_records::<T>()?;
         let batches = self.targets.batches(targets);
         for record in &records {
             self.key.clear();
@@ -47,6 +47,28 @@ impl<T: Data, S: KeySelector<T>> Partitioner for TypedToRows<T, S> {
     fn flush(&mut self, _targets: usize, emit: Emit<'_>) -> Result<()> {
         self.targets.flush(emit)
     }
+}
+
+/// Splits a batch of typed records, with their event times, into one for each target that gets some.
+pub(crate) fn split_typed<T: Data>(
+    mut batch: Batch,
+    targets: usize,
+    mut target: impl FnMut(&T) -> usize,
+    emit: Emit<'_>,
+) -> Result<()> {
+    let times = batch.event_times.take();
+    let mut parts: Vec<(Vec<T>, Vec<i64>)> = (0..targets).map(|_| Default::default()).collect();
+    for (i, record) in batch.typed_records::<T>()?.into_iter().enumerate() {
+        let part = &mut parts[target(&record)];
+        part.0.push(record);
+        part.1.extend(times.as_ref().map(|t| t[i]));
+    }
+    for (target, (records, times)) in parts.into_iter().enumerate().filter(|(_, p)| !p.0.is_empty()) {
+        let mut batch = Batch::typed(records);
+        batch.event_times = (!times.is_empty()).then_some(times);
+        emit(target, batch)?;
+    }
+    Ok(())
 }
 
 /// Splits typed records by the hash of a key and leaves them as they are.
@@ -68,22 +90,13 @@ impl<T: Data, S: KeySelector<T>> Partitioner for TypedByHash<T, S> {
         if targets == 1 {
             return emit(0, batch);
         }
-        let times = batch.event_times.take();
-        let records = batch.into_typed::<T>().map_err(|b| Error::Plan(format!("expected typed records, got {b:?}")))?;
-        let mut parts: Vec<(Vec<T>, Vec<i64>)> = (0..targets).map(|_| Default::default()).collect();
-        for (i, record) in records.into_iter().enumerate() {
-            self.key.clear();
-            self.selector.encode(&record, &mut self.key);
-            let part = &mut parts[hash::target(hash::hash_bytes(&self.key), targets)];
-            part.0.push(record);
-            part.1.extend(times.as_ref().map(|t| t[i]));
-        }
-        for (target, (records, times)) in parts.into_iter().enumerate().filter(|(_, p)| !p.0.is_empty()) {
-            let mut batch = Batch::typed(records);
-            batch.event_times = (!times.is_empty()).then_some(times);
-            emit(target, batch)?;
-        }
-        Ok(())
+        let Self { selector, key, .. } = self;
+        let target = |record: &T| {
+            key.clear();
+            selector.encode(record, key);
+            hash::target(hash::hash_bytes(key), targets)
+        };
+        split_typed(batch, targets, target, emit)
     }
 
     fn flush(&mut self, _targets: usize, _emit: Emit<'_>) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::graph::{Body, Distribution};
 use crate::{Batch, Error, Result};
 use fluvial_memory::{KeyWidth, NormalizedKey, RowBatch, RowShape, hash};
 use fluvial_operators::aggregate::Aggregation;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -289,10 +290,23 @@ impl<T, A: Aggregator<T>> Aggregated<T, A> {
         Self { aggregator, codec: Arc::new(RecordCodec::new()), record: PhantomData }
     }
 
-    fn merged(&self, state: &[u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<()> {
+    fn merged(&self, state: &[u8], other: &[u8]) -> fluvial_memory::Result<A::Accumulator> {
         let mut accumulator = self.codec.decode(state)?;
         self.aggregator.merge(&mut accumulator, self.codec.decode(other)?);
-        self.codec.encode(&accumulator, out)
+        Ok(accumulator)
+    }
+
+    /// Writes an accumulator of fixed width over a state. Every record does, so what it is encoded into is kept.
+    fn put(&self, accumulator: &A::Accumulator, state: &mut [u8]) -> fluvial_memory::Result<()> {
+        thread_local!(static ENCODED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
+        let mut bytes = ENCODED.take();
+        bytes.clear();
+        let outcome = self.codec.encode(accumulator, &mut bytes);
+        if outcome.is_ok() {
+            state.copy_from_slice(&bytes);
+        }
+        ENCODED.set(bytes);
+        outcome
     }
 }
 
@@ -307,20 +321,14 @@ impl<T: 'static, A: Aggregator<T>> Aggregation for Aggregated<T, A> {
         self.codec.width()
     }
     fn init(&self, state: &mut [u8]) {
-        let mut bytes = Vec::with_capacity(state.len());
         // A fixed-width accumulator of the user's own making encodes, or its codec would have no width.
-        if self.codec.encode(&self.aggregator.create(), &mut bytes).is_ok() {
-            state.copy_from_slice(&bytes);
-        }
+        let _ = self.put(&self.aggregator.create(), state);
     }
     fn merge(&self, state: &mut [u8], other: &[u8]) -> fluvial_memory::Result<()> {
-        let mut bytes = Vec::with_capacity(state.len());
-        self.merged(state, other, &mut bytes)?;
-        state.copy_from_slice(&bytes);
-        Ok(())
+        self.put(&self.merged(state, other)?, state)
     }
     fn merge_into(&self, state: &mut [u8], other: &[u8], out: &mut Vec<u8>) -> fluvial_memory::Result<bool> {
-        self.merged(state, other, out)?;
+        self.codec.encode(&self.merged(state, other)?, out)?;
         Ok(true)
     }
 }
@@ -337,10 +345,7 @@ impl<T: 'static, A: Aggregator<T>> Accumulate<T> for Aggregated<T, A> {
     fn add(&self, record: T, state: &mut [u8]) -> Result<()> {
         let mut accumulator = self.codec.decode(state)?;
         self.aggregator.add(&mut accumulator, record);
-        let mut bytes = Vec::with_capacity(state.len());
-        self.codec.encode(&accumulator, &mut bytes)?;
-        state.copy_from_slice(&bytes);
-        Ok(())
+        Ok(self.put(&accumulator, state)?)
     }
 
     fn finish(&self, state: &[u8]) -> Result<A::Output> {

@@ -1,7 +1,6 @@
 //! Operations that see a second, small stream whole: broadcast variables and the cross product.
 
 use super::group::{UnitKey, unit_key};
-use super::partition::typed;
 use super::{Data, DataStream, Emitter};
 use crate::blocking::{CrossOperator, Shelf, TypedRows, least};
 use crate::chain::{BoxCollector, Context, TypedPort};
@@ -155,7 +154,7 @@ impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Besi
         let mut context = Context::new(out);
         let (position, times) = (batch.position, batch.event_times.take());
         context.position = position;
-        for (i, record) in typed::<T>(batch)?.into_iter().enumerate() {
+        for (i, record) in batch.typed_records::<T>()?.into_iter().enumerate() {
             context.time = times.as_ref().map_or(i64::MIN, |t| t[i]);
             (self.f)(record, &self.small, &mut Emitter::new(&mut self.port, &mut context));
         }
@@ -184,7 +183,7 @@ impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Besi
 impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Operator for Beside<T, B, U, F> {
     fn process(&mut self, input: usize, batch: Batch, out: &mut dyn Output) -> Result<Progress> {
         if input == SMALL {
-            self.small.extend(typed::<B>(batch)?);
+            self.small.extend(batch.typed_records::<B>()?);
             return Ok(Progress::Done);
         }
         match &mut self.early {

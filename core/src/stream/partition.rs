@@ -3,10 +3,10 @@
 use super::group::{UnitKey, unit_key};
 use super::{Data, DataStream, KeyFn, KeySelector, aggregate::short_type_name};
 use crate::blocking::{Shelf, TypedRows, least};
-use crate::exchange::{Emit, TypedByHash};
+use crate::exchange::{Emit, TypedByHash, split_typed};
 use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
 use crate::runtime::Partitioner;
-use crate::{Batch, Error, Operator, Output, Progress, Result};
+use crate::{Batch, Operator, Output, Progress, Result};
 use fluvial_memory::NormalizedKey;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl<T, S> Sample<T, S> {
 
 impl<T: Data, S: KeySelector<T>> Operator for Sample<T, S> {
     fn process(&mut self, _input: usize, batch: Batch, _out: &mut dyn Output) -> Result<Progress> {
-        for record in &typed::<T>(batch)? {
+        for record in &batch.typed_records::<T>()? {
             self.seen += 1;
             let at = match self.keys.len() {
                 n if n < SAMPLED_KEYS => {
@@ -163,7 +163,7 @@ impl<T: Data, S: KeySelector<T>> Operator for Ranges<T, S> {
         if input == 0 {
             return self.shelf.push(batch);
         }
-        self.samples.extend(typed::<Sampled>(batch)?);
+        self.samples.extend(batch.typed_records::<Sampled>()?);
         Ok(Progress::Done)
     }
 
@@ -181,7 +181,7 @@ impl<T: Data, S: KeySelector<T>> Operator for Ranges<T, S> {
         while let Some(mut batch) = self.shelf.take()? {
             let times = batch.event_times.take();
             let mut placed = Vec::with_capacity(batch.len());
-            for record in typed::<T>(batch)? {
+            for record in batch.typed_records::<T>()? {
                 self.key.clear();
                 self.selector.encode(&record, &mut self.key);
                 let range = splitters.partition_point(|s| s.as_slice() <= self.key.as_slice());
@@ -198,34 +198,15 @@ impl<T: Data, S: KeySelector<T>> Operator for Ranges<T, S> {
     }
 }
 
-/// Numbered records for one worker, and their event times.
-type Part<T> = (Vec<(u64, T)>, Vec<i64>);
-
 /// Sends each record to the worker whose number stands before it.
 struct ByPlace<T>(PhantomData<fn(T)>);
 
 impl<T: Data> Partitioner for ByPlace<T> {
-    fn split(&mut self, mut batch: Batch, targets: usize, emit: Emit<'_>) -> Result<()> {
-        let times = batch.event_times.take();
-        let mut parts: Vec<Part<T>> = (0..targets).map(|_| Default::default()).collect();
-        for (i, record) in typed::<(u64, T)>(batch)?.into_iter().enumerate() {
-            let part = &mut parts[record.0 as usize % targets];
-            part.0.push(record);
-            part.1.extend(times.as_ref().map(|t| t[i]));
-        }
-        for (target, (records, times)) in parts.into_iter().enumerate().filter(|(_, p)| !p.0.is_empty()) {
-            let mut batch = Batch::typed(records);
-            batch.event_times = (!times.is_empty()).then_some(times);
-            emit(target, batch)?;
-        }
-        Ok(())
+    fn split(&mut self, batch: Batch, targets: usize, emit: Emit<'_>) -> Result<()> {
+        split_typed::<(u64, T)>(batch, targets, |record| record.0 as usize % targets, emit)
     }
 
     fn flush(&mut self, _targets: usize, _emit: Emit<'_>) -> Result<()> {
         Ok(())
     }
-}
-
-pub(super) fn typed<T: 'static>(batch: Batch) -> Result<Vec<T>> {
-    batch.into_typed::<T>().map_err(|b| Error::Plan(format!("expected typed records, got {b:?}")))
 }

@@ -47,7 +47,7 @@ struct PrintLines<T> {
 impl<T: Data + Debug> Operator for PrintLines<T> {
     fn process(&mut self, _input: usize, batch: Batch, _out: &mut dyn Output) -> Result<Progress> {
         let position = batch.position;
-        let records = batch.into_typed::<T>().map_err(|b| Error::Plan(format!("expected typed records, got {b:?}")))?;
+        let records = batch.typed_records::<T>()?;
         self.text.clear();
         records.iter().try_for_each(|r| line(&mut self.text, r)).map_err(|e| Error::User(format!("a record to print: {e}")))?;
         self.printer.print(position, &self.text)?;

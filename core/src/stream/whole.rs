@@ -7,7 +7,7 @@ use crate::blocking::{FirstOfWorker, PlaceCount, TypedRows, counting, cut_typed,
 use crate::codec::RecordCodec;
 use crate::graph::{Body, Distribution, OperatorFactory};
 use crate::stream::group::unit_key;
-use crate::{Batch, Error, Operator, Result};
+use crate::{Batch, Operator, Result};
 use fluvial_memory::NormalizedKey;
 use std::sync::Arc;
 
@@ -197,7 +197,7 @@ impl<T: Data> DataStream<T> {
     pub fn zip_with_index(&self) -> DataStream<(u64, T)> {
         self.numbered("zip_with_index", String::new(), |mut batch, first| {
             let (position, times) = (batch.position, batch.event_times.take());
-            let records = batch.into_typed::<T>().map_err(|b| Error::Plan(format!("expected typed records, got {b:?}")))?;
+            let records = batch.typed_records::<T>()?;
             let mut batch = Batch::typed((first..).zip(records).collect::<Vec<(u64, T)>>());
             (batch.position, batch.event_times) = (position, times);
             Ok(batch)
