@@ -65,6 +65,11 @@ pub mod exit_code {
     /// The job was stopped from outside ([`Error::Interrupted`](super::Error::Interrupted)), as a shell has it for Ctrl-C:
     /// 128 and the number of the signal.
     pub const INTERRUPTED: u8 = 130;
+
+    /// Whether a process that ended with `code` was interrupted: by Ctrl-C, or by a SIGTERM (143).
+    pub(crate) fn is_interrupted(code: i32) -> bool {
+        code == i32::from(INTERRUPTED) || code == 143
+    }
 }
 
 impl Error {

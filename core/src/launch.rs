@@ -4,7 +4,7 @@
 //! it, or dies: then the started one is interrupted. So nobody is left behind, however the first process ends.
 
 use crate::runtime::Interrupt;
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Result, exit_code};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -117,9 +117,7 @@ impl Children {
     pub fn wait(mut self) -> Result<()> {
         let mut result = Ok(());
         for mut started in self.children.drain(..) {
-            if let Err(message) = started.outcome() {
-                result = result.and(Err(Error::Peer { process: started.process, message }));
-            }
+            result = result.and(started.outcome());
         }
         result
     }
@@ -132,13 +130,12 @@ impl Children {
     pub fn conclude<T>(mut self, result: Result<T>) -> Result<T> {
         match result {
             Ok(value) => self.wait().map(|()| value),
-            Err(Error::Peer { process, mut message }) => {
+            Err(Error::Peer { process, message }) => {
                 if let Some(lost) = self.children.iter_mut().find(|started| started.process == process)
                     // Its end may not have been noted yet when its sockets are closed.
                     && lost.ends_within(Duration::from_millis(200))
-                    && let Err(account) = lost.outcome()
                 {
-                    message = account;
+                    lost.outcome()?;
                 }
                 Err(Error::Peer { process, message })
             }
@@ -148,8 +145,9 @@ impl Children {
 }
 
 impl Started {
-    /// Waits for its end; says what was wrong with it.
-    fn outcome(&mut self) -> std::result::Result<(), String> {
+    /// Waits for its end; says what was wrong with it. One that was interrupted means that the job was.
+    fn outcome(&mut self) -> Result<()> {
+        let lost = |message| Err(Error::Peer { process: self.process, message });
         let status = self.child.wait();
         let said = self.said.take().and_then(|relay| relay.join().ok()).unwrap_or_default();
         match status {
@@ -159,9 +157,10 @@ impl Started {
                 }
                 Ok(())
             }
-            Ok(status) if said.is_empty() => Err(format!("it ended with {status}")),
-            Ok(status) => Err(format!("it ended with {status}: {said}")),
-            Err(error) => Err(error.to_string()),
+            Ok(status) if status.code().is_some_and(exit_code::is_interrupted) => Err(Error::Interrupted),
+            Ok(status) if said.is_empty() => lost(format!("it ended with {status}")),
+            Ok(status) => lost(format!("it ended with {status}: {said}")),
+            Err(error) => lost(error.to_string()),
         }
     }
 
