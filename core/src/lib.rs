@@ -25,7 +25,7 @@ pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
 pub use launch::{Children, launch};
-pub use operator::{Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
+pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
 pub use stream::{
