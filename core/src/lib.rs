@@ -17,6 +17,7 @@ mod report;
 pub mod runtime;
 mod stream;
 mod table;
+mod testing;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
