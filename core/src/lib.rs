@@ -19,6 +19,7 @@ pub mod runtime;
 mod state;
 mod stream;
 mod table;
+mod testing;
 mod time;
 mod window;
 
@@ -30,10 +31,18 @@ pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
 pub use launch::{Children, launch};
 pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
-pub use process::{KeyedContext, KeyedProcessFunction, OutputTag, TimeDomain, Timer};
+pub use process::{
+    BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Connected, ConnectedBroadcast, ConnectedKeyed,
+    ConnectedKeyedBroadcast, DeadLetter, DeadLetters, KeyedBroadcastContext, KeyedBroadcastProcessFunction,
+    KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction, SplitStream,
+    TimeDomain, Timer,
+};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
-pub use state::{AggregatingState, KeyedState, ListState, MapState, ReducingState, Ttl, ValueState};
+pub use state::{
+    AggregatingState, BroadcastState, BroadcastWriter, KeyedState, ListState, MapState, OperatorList, OperatorState,
+    ReducingState, Ttl, ValueState,
+};
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,
     WithBroadcast,

@@ -87,17 +87,18 @@ pub(crate) struct CurrentKey {
 }
 
 impl CurrentKey {
-    /// Goes to the key that `encode` appends to an empty buffer.
-    #[inline]
-    pub(crate) fn encode(&self, encode: impl FnOnce(&mut Vec<u8>)) {
-        let mut bytes = self.bytes.borrow_mut();
-        bytes.clear();
-        encode(&mut bytes);
-        self.hash.set(hash::hash_bytes(&bytes));
+    /// Goes to a key of which only the bytes are at hand.
+    pub(crate) fn set(&self, key: &[u8]) {
+        self.go(KeyRef::new(key));
     }
 
-    pub(crate) fn set(&self, key: &[u8]) {
-        self.encode(|out| out.extend_from_slice(key));
+    /// Goes to a key.
+    #[inline]
+    pub(crate) fn go(&self, key: KeyRef<'_>) {
+        let mut bytes = self.bytes.borrow_mut();
+        bytes.clear();
+        bytes.extend_from_slice(key.bytes);
+        self.hash.set(key.hash);
     }
 
     pub(crate) fn bytes(&self) -> Ref<'_, [u8]> {
