@@ -25,10 +25,11 @@ mod ttl;
 
 pub(crate) use block::{BLOCK, KeyBlock};
 pub use broadcast_state::{BroadcastState, BroadcastWriter};
+pub(crate) use dense::DenseTable;
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 pub(crate) use key::{CurrentKey, KeyBytes, KeyRef};
 pub use operator_state::{OperatorList, OperatorState};
 pub use registry::KeyedState;
-pub(crate) use table::StateTable;
+pub(crate) use table::{CowTable, StateTable};
 pub(crate) use timers::{EVENT_TIMERS, PROCESSING_TIMERS, TimerQueue};
 pub use ttl::Ttl;
