@@ -3,7 +3,7 @@ use fluvial_memory::{Reservation, SpillManager};
 use serde::Serialize;
 use std::any::TypeId;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -99,6 +99,9 @@ pub(crate) struct NodeMetrics {
     /// When the first of them had been read.
     pub(crate) first_part: OnceLock<Instant>,
     pub(crate) merge_passes: AtomicU64,
+    /// Keyed state: each instance adds and takes off what its own grows and shrinks by.
+    pub(crate) state_bytes: AtomicI64,
+    pub(crate) state_entries: AtomicI64,
 }
 
 impl NodeMetrics {

@@ -37,3 +37,6 @@ pub use side::OutputTag;
 pub use split::SplitStream;
 pub(crate) use task::{KeyedHandler, KeyedRuntime, KeyedTask};
 pub use task::{TimeDomain, Timer};
+
+#[cfg(test)]
+mod tests;

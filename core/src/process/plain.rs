@@ -1,7 +1,7 @@
 use super::outputs::Outputs;
 use super::side::OutputTag;
 use crate::graph::{Body, OperatorFactory, TaskContext};
-use crate::state::OperatorState;
+use crate::state::{OperatorState, section};
 use crate::stream::{Data, DataStream};
 use crate::time::Clock;
 use crate::{Batch, Operator, Output, Progress, Restored, Result, Snapshot};
@@ -201,6 +201,7 @@ impl<H: PlainHandler> Operator for PlainTask<H> {
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
+        state.sections.iter().filter(|s| s.key_group.is_some()).try_for_each(section::unclaimed)?;
         self.runtime.state.restore(&state.sections)
     }
 }

@@ -3,7 +3,7 @@
 use super::outputs::Outputs;
 use crate::codec::RecordCodec;
 use crate::graph::TaskContext;
-use crate::state::{BLOCK, KeyBlock, KeyRef, StateTable, section};
+use crate::state::{BLOCK, KeyBlock, KeyRef, StateGauge, StateTable, section};
 use crate::stream::{Data, DataStream, KeySelector, KeyedStream};
 use crate::{Aggregator, Batch, Number, Operator, Output, Progress, Restored, Result, Snapshot};
 use fluvial_memory::NormalizedKey;
@@ -11,6 +11,9 @@ use std::marker::PhantomData;
 
 /// The name under which the state is stored.
 const STATE: &str = "value";
+
+/// Batches between two measurements of the state.
+const MEASURED: u32 = 64;
 
 impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// Reduces the records of each key in the order in which they come and emits every intermediate result.
@@ -158,6 +161,8 @@ struct Stateful<T, S, V, U, F> {
     codec: RecordCodec<Option<V>>,
     keys: KeyBlock,
     outputs: Outputs<U>,
+    gauge: StateGauge,
+    batches: u32,
     record: PhantomData<fn(T)>,
 }
 
@@ -170,6 +175,8 @@ impl<T, S, V: Data, U: Data, F> Stateful<T, S, V, U, F> {
             codec: RecordCodec::new(),
             keys: KeyBlock::default(),
             outputs: Outputs::new(context),
+            gauge: StateGauge::new(&context.metrics),
+            batches: 0,
             record: PhantomData,
         }
     }
@@ -207,6 +214,10 @@ where
             self.outputs.send_full(out)?;
         }
         self.outputs.flush(out)?;
+        self.batches = self.batches.wrapping_add(1);
+        if self.batches % MEASURED == 1 {
+            self.gauge.set(self.table.len(), self.table.byte_len());
+        }
         Ok(Progress::Done)
     }
 

@@ -4,7 +4,7 @@
 use super::outputs::Outputs;
 use crate::graph::TaskContext;
 use crate::state::{
-    BLOCK, EVENT_TIMERS, KeyBlock, KeyBytes, KeyRef, KeyedState, OperatorState, PROCESSING_TIMERS, TimerQueue, section,
+    BLOCK, EVENT_TIMERS, KeyBlock, KeyedState, OperatorState, PROCESSING_TIMERS, StateGauge, TimerQueue, section,
 };
 use crate::stream::{Data, KeySelector};
 use crate::time::Clock;
@@ -12,6 +12,9 @@ use crate::{Batch, Operator, OperatorContext, Output, Progress, Restored, Result
 
 /// Timers that fire between two looks at whether the output has room.
 const TIMERS: usize = 64;
+
+/// Calls of an operator between two measurements of its state.
+const MEASURED: u32 = 64;
 
 /// What a timer counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub(crate) struct KeyedRuntime {
     keys: KeyBlock,
     /// Has the operator called again.
     waker: Waker,
+    gauge: StateGauge,
+    calls: u32,
 }
 
 impl KeyedRuntime {
@@ -64,6 +69,8 @@ impl KeyedRuntime {
             closed: false,
             keys: KeyBlock::default(),
             waker: operator.waker.clone(),
+            gauge: StateGauge::new(&context.metrics),
+            calls: 0,
         }
     }
 
@@ -139,10 +146,15 @@ impl KeyedRuntime {
         Ok(())
     }
 
-    /// Bytes of state, without what values point to.
-    pub(crate) fn byte_len(&self) -> usize {
-        let timers = self.event_timers.byte_len() + self.processing_timers.byte_len();
-        self.state.size().1 + self.operator_state.byte_len() + timers
+    /// Says how large the state is, now and then.
+    #[inline]
+    fn measure(&mut self) {
+        self.calls = self.calls.wrapping_add(1);
+        if self.calls % MEASURED == 1 {
+            let (entries, bytes) = self.state.size();
+            let timers = self.event_timers.byte_len() + self.processing_timers.byte_len();
+            self.gauge.set(entries, bytes + timers + self.operator_state.byte_len());
+        }
     }
 }
 
@@ -238,6 +250,7 @@ impl<H: KeyedHandler> Operator for KeyedTask<H> {
         self.handler.batch(input, batch, &mut self.runtime, &mut self.outputs, out)?;
         self.outputs.flush(out)?;
         self.runtime.arm(out);
+        self.runtime.measure();
         Ok(Progress::Done)
     }
 
@@ -248,6 +261,7 @@ impl<H: KeyedHandler> Operator for KeyedTask<H> {
 
     fn on_watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<Progress> {
         self.runtime.watermark = watermark;
+        self.runtime.measure();
         self.fire(Timer { time: watermark, domain: TimeDomain::EventTime }, out)
     }
 
@@ -272,9 +286,4 @@ impl<H: KeyedHandler> Operator for KeyedTask<H> {
         let Self { handler, runtime, .. } = self;
         runtime.restore(&state, |section| handler.restore(section))
     }
-}
-
-/// A timer's key, for operators that keep their own.
-pub(crate) fn key_of(key: &KeyBytes) -> KeyRef<'_> {
-    KeyRef::new(key.as_slice())
 }

@@ -22,14 +22,6 @@ impl KeyBytes {
             Self::Heap(bytes) => bytes,
         }
     }
-
-    /// Bytes that it takes beside itself.
-    pub(crate) fn heap_len(&self) -> usize {
-        match self {
-            Self::Inline { .. } => 0,
-            Self::Heap(bytes) => bytes.len(),
-        }
-    }
 }
 
 impl From<&[u8]> for KeyBytes {

@@ -280,6 +280,36 @@ mod tests {
     }
 
     #[test]
+    fn all_instances_take_the_broadcast_state_of_the_same_former_one() {
+        let rules = |instance: usize| {
+            let mut state = OperatorState::new(&context(instance, 2));
+            let rules = state.broadcast::<String, u32>("rules").unwrap();
+            (state, rules)
+        };
+        let former = [rules(0), rules(1)];
+        for (n, (_, rules)) in former.iter().enumerate() {
+            rules.writer().insert("a".to_owned(), 1);
+            rules.writer().insert("b".to_owned(), n as u32);
+            rules.writer().insert("c".to_owned(), 3);
+            assert_eq!(rules.writer().remove(&"c".to_owned()), Some(3));
+        }
+        let mut snapshot = Snapshot::default();
+        former.iter().for_each(|f| f.0.snapshot(&mut snapshot));
+        former.iter().for_each(|f| f.1.writer().clear());
+        assert!(former[0].1.is_empty());
+        let mut stored = snapshot.into_sections().unwrap();
+        let mut restored = || {
+            stored.reverse();
+            let (state, rules) = rules(0);
+            state.restore(&stored).unwrap();
+            rules.with(Clone::clone)
+        };
+        let first = restored();
+        assert_eq!(first, restored());
+        assert_eq!((first.len(), first["a"]), (2, 1));
+    }
+
+    #[test]
     fn a_snapshot_is_of_its_moment() {
         let (state, list) = lists(0, 1, false);
         list.set(vec![1, 2]);
