@@ -294,7 +294,7 @@ pub(crate) fn context(worker: usize, workers: usize) -> OperatorContext {
 }
 
 /// An instance of the operation that gives `stream`.
-pub(super) fn instance<U: Data>(stream: &DataStream<U>, context: &OperatorContext) -> Result<Box<dyn Operator>> {
+pub(crate) fn instance<U: Data>(stream: &DataStream<U>, context: &OperatorContext) -> Result<Box<dyn Operator>> {
     let spill = SpillManager::new(SpillConfig { io_threads: 1, ..SpillConfig::default() })?;
     let pot = context.memory.reserve("tested", 0)?;
     let metrics: Arc<NodeMetrics> = Arc::default();
