@@ -17,9 +17,10 @@ mod report;
 pub mod runtime;
 mod stream;
 mod table;
+mod time;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
-pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
+pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, Mode, format_bytes, parse_bytes};
 pub use env::Env;
 pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
@@ -36,3 +37,4 @@ pub use table::{
     AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Spool, Table, parse_aggregates,
     parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };
+pub use time::{Clock, WatermarkGenerator, WatermarkStrategy};
