@@ -55,6 +55,7 @@ impl Session {
         run.addresses = config.hosts.clone();
         run.process = config.process;
         run.interrupt = config.interrupt.clone();
+        run.clock = config.clock.clone();
         Ok(Self { memory, spill, mesh: Mesh::start(run)? })
     }
 }
@@ -117,13 +118,14 @@ impl Env {
         let called = Instant::now();
         let graph = self.graph().upstream_of(roots);
         self.config().check()?;
+        let streaming = graph.is_streaming(self.config().mode)?;
         graph.check_memory(name, self.config())?;
         let mut started = lock(&self.shared.session);
         let session = self.started(&mut started)?;
         // All at once, so that no operator that takes more than its minimum leaves another without.
         let segments = graph.nodes.iter().map(|n| n.memory).sum::<usize>() * self.config().threads;
         let pot = session.memory.reserve(&format!("job {name}"), segments)?;
-        let lowered = graph.lower(name, &session.spill, &pot);
+        let lowered = graph.lower(name, &session.spill, &pot, (&self.config().clock, streaming));
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
         let run = session.mesh.run(&lowered.plan)?;

@@ -24,7 +24,7 @@ mod time;
 mod window;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
-pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
+pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, Mode, format_bytes, parse_bytes};
 pub use env::Env;
 pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
@@ -43,5 +43,5 @@ pub use table::{
     AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Spool, Table, parse_aggregates,
     parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };
-pub use time::Clock;
+pub use time::{Clock, WatermarkGenerator, WatermarkStrategy};
 pub use window::{TimeWindow, Windowed};

@@ -30,6 +30,7 @@ pub use spool::Spool;
 use crate::chain::{AnyCollector, BoxCollector, ChainOperator, Collector, Columns, Context, Link, TablePort, TryLink};
 use crate::graph::{
     Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, Node, NodeId, OperatorFactory, PortFactory, TaskContext,
+    Timing,
 };
 use crate::runtime::BatchCodec;
 use crate::stream::{Union, collect_batches};
@@ -251,6 +252,7 @@ impl Table {
             memory: 0,
             outputs: 1,
             sides: Vec::new(),
+            timing: Timing::AsTheyCome,
             bounded,
             estimate,
         }
