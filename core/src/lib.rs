@@ -15,8 +15,10 @@ mod operator;
 mod queue;
 mod report;
 pub mod runtime;
+mod source;
 mod stream;
 mod table;
+mod tokio_runtime;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
@@ -28,6 +30,9 @@ pub use launch::{Children, launch};
 pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
+pub use source::{
+    ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile,
+};
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,
     WithBroadcast,
