@@ -16,11 +16,13 @@ mod process;
 mod queue;
 mod report;
 pub mod runtime;
+mod source;
 mod state;
 mod stream;
 mod table;
 mod testing;
 mod time;
+mod tokio_runtime;
 mod window;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
@@ -34,6 +36,9 @@ pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, S
 pub use process::{KeyedContext, KeyedProcessFunction, OutputTag, TimeDomain, Timer};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
+pub use source::{
+    ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile,
+};
 pub use state::{AggregatingState, KeyedState, ListState, MapState, ReducingState, Ttl, ValueState};
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,

@@ -5,6 +5,7 @@ use crate::{Batch, Result};
 use fluvial_memory::{MemoryManager, Progress, Waker};
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A runtime operator: one instance a worker.
 ///
@@ -121,6 +122,12 @@ pub trait Source {
     /// Emits about one batch. `More`: call again; `Waiting`: the waker will be called, or a timer set with
     /// [`Output::set_timer`] is due first; `Done`: the source has ended here.
     fn poll(&mut self, out: &mut dyn Output) -> Result<Progress>;
+
+    /// After [`Progress::Waiting`]: when the source is to be polled again even if nothing wakes it. If that is very soon the
+    /// worker does not sleep until then, so that a record which is due leaves within microseconds.
+    fn wake_at(&self) -> Option<Instant> {
+        None
+    }
 
     /// This instance's watermark: only records later than it follow. `i64::MIN` where the source has no event time.
     fn watermark(&self) -> i64 {

@@ -16,6 +16,7 @@ mod quotes;
 mod records;
 mod writer;
 
+pub(crate) use blocks::{BYTE_ORDER_MARK, newlines_before};
 pub(super) use input::{TextInput, TextScan};
 pub use lines::{LineReader, Lines, lines};
 pub use parts::{TextEncoder, TextFile};
