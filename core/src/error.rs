@@ -26,6 +26,14 @@ pub enum Error {
         /// What was wrong and where: the row, line or byte, what was expected and what was found.
         message: String,
     },
+    /// A connection could not be made, or broke.
+    #[error("socket {address}: {message}")]
+    Socket {
+        /// The other end, as `host:port`.
+        address: String,
+        /// What was wrong.
+        message: String,
+    },
     /// The job graph cannot run: a wrong column, a type mismatch, an operation that the mode does not have.
     #[error("{0}")]
     Plan(String),

@@ -15,6 +15,7 @@ mod operator;
 mod queue;
 mod report;
 pub mod runtime;
+mod sink;
 mod stream;
 mod table;
 
@@ -28,6 +29,7 @@ pub use launch::{Children, launch};
 pub use operator::{Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
+pub use sink::{CollectStream, FileSink, SocketOptions};
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,
     WithBroadcast,
