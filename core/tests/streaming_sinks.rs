@@ -23,7 +23,7 @@ struct Reading {
 }
 
 fn reading(n: u64) -> Reading {
-    let place = (n % 4 != 0).then(|| format!("hall \"{}\", left", n % 5));
+    let place = (!n.is_multiple_of(4)).then(|| format!("hall \"{}\", left", n % 5));
     Reading { sensor: n as u32, place, value: n as f64 / 4.0 }
 }
 

@@ -13,7 +13,9 @@ pub(super) type BucketFn<T> = Arc<dyn Fn(&T, &mut String) + Send + Sync>;
 /// One level of folders.
 #[derive(Clone)]
 pub(super) enum Level<T> {
+    /// What a function of the record gives.
     Function(BucketFn<T>),
+    /// A pattern of event time.
     Time(TimePattern),
 }
 

@@ -31,10 +31,7 @@ use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Processing time, in milliseconds UTC.
-type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
+use std::time::Duration;
 
 impl<T: Data> DataStream<T> {
     /// A sink that writes the records to files in `folder`, which roll: `part-<worker>-<n>.<extension>`. Say what else it
@@ -63,7 +60,6 @@ impl<T: Data> DataStream<T> {
             open_buckets: 64,
             transactional: false,
             sync: false,
-            now: Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)),
             wrong: None,
         }
     }
@@ -89,7 +85,6 @@ pub struct FileSink<T> {
     open_buckets: usize,
     transactional: bool,
     sync: bool,
-    now: Now,
     /// The first thing that was wrong.
     wrong: Option<Error>,
 }
@@ -105,13 +100,13 @@ enum Format<T> {
 struct Settings<T> {
     folder: PathBuf,
     form: Form<T>,
+    levels: Vec<Level<T>>,
     roll_bytes: u64,
     /// In milliseconds.
     roll_after: Option<i64>,
     open_buckets: usize,
     transactional: bool,
     sync: bool,
-    now: Now,
 }
 
 fn json_line<T: Data>(record: &T, out: &mut Vec<u8>) -> std::result::Result<(), String> {
@@ -231,11 +226,13 @@ impl<T: Data> FileSink<T> {
     /// # Errors
     /// [`Error::Plan`] for a pattern that is not one, or a type that the format has no columns for.
     pub fn add(self) -> Result<()> {
-        let (stream, settings, levels) = self.settings()?;
+        let (stream, settings) = self.settings()?;
+        let settings = Arc::new(settings);
         let detail = format!("{}, {}", settings.folder.display(), settings.form.extension());
         let make: OperatorFactory = Arc::new(move |context| {
             let files = PartFiles::new(settings.clone(), context.worker, context.reserve(0)?)?;
-            Ok(Box::new(WriteFiles::new(settings.clone(), &levels, files)))
+            let clock = context.clock().clone();
+            Ok(Box::new(WriteFiles::new(settings.clone(), files, Box::new(move || clock.now()))))
         });
         let mut node = stream.after("write_files", detail, Body::Operator(make));
         node.outputs = 0;
@@ -243,7 +240,7 @@ impl<T: Data> FileSink<T> {
         Ok(())
     }
 
-    fn settings(self) -> Result<(DataStream<T>, Arc<Settings<T>>, Vec<Level<T>>)> {
+    fn settings(self) -> Result<(DataStream<T>, Settings<T>)> {
         if let Some(error) = self.wrong {
             return Err(error);
         }
@@ -258,15 +255,15 @@ impl<T: Data> FileSink<T> {
         let settings = Settings {
             folder: self.folder,
             form,
+            levels: self.levels,
             roll_bytes: self.roll_bytes,
             roll_after: self.roll_after.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
             open_buckets: self.open_buckets,
             transactional: self.transactional,
             // What a checkpoint counts on must survive what the checkpoint survives.
             sync: self.sync || self.transactional,
-            now: self.now,
         };
-        Ok((self.stream, Arc::new(settings), self.levels))
+        Ok((self.stream, settings))
     }
 }
 

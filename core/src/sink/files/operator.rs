@@ -1,5 +1,5 @@
 use super::Settings;
-use super::bucket::{Buckets, Level};
+use super::bucket::Buckets;
 use super::part::PendingPart;
 use super::parts::PartFiles;
 use crate::codec::RecordCodec;
@@ -11,18 +11,23 @@ const PENDING: &str = "pending";
 /// The state: the number of the next file.
 const NEXT: &str = "next";
 
+/// Processing time, in milliseconds UTC.
+type Now = Box<dyn Fn() -> i64>;
+
 /// Writes records to files.
 pub(super) struct WriteFiles<T> {
     settings: Arc<Settings<T>>,
     files: PartFiles<T>,
     buckets: Buckets<T>,
+    now: Now,
     /// The timer that has been asked for.
     alarm: Option<i64>,
 }
 
 impl<T: Data> WriteFiles<T> {
-    pub(super) fn new(settings: Arc<Settings<T>>, levels: &[Level<T>], files: PartFiles<T>) -> Self {
-        Self { settings, files, buckets: Buckets::new(levels.to_vec()), alarm: None }
+    pub(super) fn new(settings: Arc<Settings<T>>, files: PartFiles<T>, now: Now) -> Self {
+        let buckets = Buckets::new(settings.levels.clone());
+        Self { settings, files, buckets, now, alarm: None }
     }
 
     /// Has the operator called when the next file is due. One timer at a time: a file opened later is due later.
@@ -40,7 +45,7 @@ impl<T: Data> Operator for WriteFiles<T> {
     fn process(&mut self, _input: usize, mut batch: Batch, out: &mut dyn Output) -> Result<Progress> {
         let times = batch.event_times.take();
         let records = batch.typed_records::<T>()?;
-        let now = (self.settings.now)();
+        let now = (self.now)();
         for (at, record) in records.iter().enumerate() {
             let time = times.as_ref().and_then(|t| t.get(at)).copied().unwrap_or(i64::MIN);
             let bucket = self.buckets.of(record, time)?;
@@ -67,7 +72,7 @@ impl<T: Data> Operator for WriteFiles<T> {
     fn snapshot(&mut self, epoch: u64) -> Result<Snapshot> {
         let pending = self.files.precommit(epoch)?;
         let sections = vec![section(PENDING, &pending)?, section(NEXT, &self.files.next_number())?];
-        Ok(Snapshot { sections })
+        Ok(Snapshot { sections, deferred: Vec::new() })
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {

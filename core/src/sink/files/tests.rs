@@ -42,10 +42,10 @@ impl Setting {
             Env::default().from_collection(Vec::<Record>::new()).write_files(self.folder.path()).bucket_by(|r| r.0.clone());
         sink.format = Format::Lines(|r, out| writeln!(out, "{}", r.1).map_err(|e| e.to_string()), "txt");
         let clock = self.clock.clone();
-        sink.now = Arc::new(move || clock.load(SeqCst));
-        let (_, settings, levels) = options(sink).settings().unwrap();
+        let settings = Arc::new(options(sink).settings().unwrap().1);
         let memory = MemoryManager::new(16 << 20).unwrap().reserve("files", 0).unwrap();
-        WriteFiles::new(settings.clone(), &levels, PartFiles::new(settings, worker, memory).unwrap())
+        let files = PartFiles::new(settings.clone(), worker, memory).unwrap();
+        WriteFiles::new(settings, files, Box::new(move || clock.load(SeqCst)))
     }
 
     /// The files that there are, with their text; hidden ones are those of `hidden`.
@@ -87,7 +87,7 @@ fn files(files: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 fn restored(epoch: u64, snapshots: Vec<Snapshot>) -> Restored {
-    Restored { epoch, sections: snapshots.into_iter().flat_map(|s| s.sections).collect() }
+    Restored { epoch, sections: snapshots.into_iter().flat_map(|s| s.into_sections().unwrap()).collect() }
 }
 
 #[test]
