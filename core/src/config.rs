@@ -1,5 +1,5 @@
 use crate::runtime::Interrupt;
-use crate::{Error, Result};
+use crate::{Clock, Error, Result};
 use std::path::PathBuf;
 
 /// How a job runs: memory, workers, processes, where it spills.
@@ -17,8 +17,25 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// This process among `hosts`.
     pub process: usize,
+    /// Whether event time advances while jobs run. Default: where a source does not end.
+    pub mode: Mode,
+    /// Where processing time comes from. Default: the system.
+    pub clock: Clock,
     /// Ends the jobs when it is raised. Every default has one of its own; clones of a configuration share theirs.
     pub interrupt: Interrupt,
+}
+
+/// How a job treats time. On input that ends both modes give the same results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Streaming if a source of the job does not end, else batch.
+    #[default]
+    Auto,
+    /// Event time stands still until all input has ended, and then passes at once: windows fire once, nothing is late. An
+    /// error where a source does not end.
+    Batch,
+    /// Watermarks advance as records come.
+    Streaming,
 }
 
 impl Default for Config {
@@ -30,6 +47,8 @@ impl Default for Config {
             compress_spill: false,
             hosts: Vec::new(),
             process: 0,
+            mode: Mode::Auto,
+            clock: Clock::system(),
             interrupt: Interrupt::default(),
         }
     }

@@ -16,15 +16,18 @@ mod process;
 mod queue;
 mod report;
 pub mod runtime;
+mod source;
+mod sink;
 mod state;
 mod stream;
 mod table;
 mod testing;
 mod time;
+mod tokio_runtime;
 mod window;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
-pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
+pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, Mode, format_bytes, parse_bytes};
 pub use env::Env;
 pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
@@ -39,6 +42,10 @@ pub use process::{
 };
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
+pub use source::{
+    ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile,
+};
+pub use sink::{CollectStream, FileSink, SocketOptions};
 pub use state::{
     AggregatingState, BroadcastState, BroadcastWriter, KeyedState, ListState, MapState, OperatorList, OperatorState,
     ReducingState, Ttl, ValueState,
@@ -51,5 +58,5 @@ pub use table::{
     AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Spool, Table, parse_aggregates,
     parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };
-pub use time::Clock;
+pub use time::{Clock, WatermarkGenerator, WatermarkStrategy};
 pub use window::{TimeWindow, Windowed};

@@ -1,4 +1,5 @@
-use crate::{OperatorContext, Result};
+use crate::time::SplitTimes;
+use crate::{Clock, OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
 use serde::Serialize;
 use std::any::TypeId;
@@ -18,6 +19,11 @@ pub(crate) struct TaskContext {
     pot: Reservation,
     /// Whether the budget is several times that.
     ample: bool,
+    /// The job's clock.
+    clock: Clock,
+    streaming: bool,
+    /// Event time of the splits that this instance reads.
+    splits: SplitTimes,
     /// Segments that the node's description promised and this instance has not reserved yet.
     promised: Arc<AtomicUsize>,
     /// Side outputs that somebody asked for: ports from 1 on.
@@ -41,6 +47,9 @@ impl TaskContext {
             ample,
             promised: Arc::new(promised.into()),
             sides: Arc::default(),
+            splits: SplitTimes::new(&Clock::system()),
+            clock: Clock::system(),
+            streaming: true,
         }
     }
 
@@ -50,15 +59,31 @@ impl TaskContext {
         self
     }
 
+    /// The same, by this clock; whether in streaming mode.
+    pub(crate) fn with_time(mut self, clock: &Clock, streaming: bool) -> Self {
+        self.splits = SplitTimes::new(clock);
+        (self.clock, self.streaming) = (clock.clone(), streaming);
+        self
+    }
+
+    /// Where processing time comes from.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whether event time advances as records come; else it does at the end, at once.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streaming
+    }
+
+    /// What the instance's source and the assigner behind it tell each other of splits.
+    pub(crate) fn splits(&self) -> &SplitTimes {
+        &self.splits
+    }
+
     /// The side outputs that somebody asked for, by name and record type; the first has port 1.
     pub(crate) fn sides(&self) -> &[(String, TypeId)] {
         &self.sides
-    }
-
-    /// Processing time.
-    pub(crate) fn clock(&self) -> &crate::time::Clock {
-        static CLOCK: std::sync::OnceLock<crate::time::Clock> = std::sync::OnceLock::new();
-        CLOCK.get_or_init(Default::default)
     }
 
     /// Whether the budget is several times what the job's operators reserve.

@@ -89,7 +89,7 @@ impl<'a, K: NormalizedKey, U: Data> KeyedContext<'a, K, U> {
     /// # Panics
     /// Never: the key was encoded by its own type.
     pub fn key(&self) -> K {
-        K::decode(&mut &self.runtime.state.current().bytes()[..]).expect("a key decodes what it has encoded")
+        self.runtime.state.current().with(|key| key.decode())
     }
 
     /// Event time of the record in hand, or of the event-time timer that fires; milliseconds UTC.

@@ -6,7 +6,6 @@ use crate::graph::TaskContext;
 use crate::state::{BLOCK, KeyBlock, KeyRef, StateGauge, StateTable, section};
 use crate::stream::{Data, DataStream, KeySelector, KeyedStream};
 use crate::{Aggregator, Batch, Number, Operator, Output, Progress, Restored, Result, Snapshot};
-use fluvial_memory::NormalizedKey;
 use std::marker::PhantomData;
 
 /// The name under which the state is stored.
@@ -44,7 +43,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         self.stateful("rolling_fold", move |key, state: &mut Option<A>, record, time, outputs| {
             let value = state.get_or_insert_with(|| initial.clone());
             f(value, record);
-            outputs.push((decode::<S::Key>(key), value.clone()), time);
+            outputs.push((key.decode::<S::Key>(), value.clone()), time);
         })
     }
 
@@ -53,7 +52,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         self.stateful("rolling_aggregate", move |key, state: &mut Option<A::Accumulator>, record, time, outputs| {
             let accumulator = state.get_or_insert_with(|| aggregator.create());
             aggregator.add(accumulator, record);
-            outputs.push((decode::<S::Key>(key), aggregator.finish(accumulator.clone())), time);
+            outputs.push((key.decode::<S::Key>(), aggregator.finish(accumulator.clone())), time);
         })
     }
 
@@ -78,7 +77,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         self.stateful("rolling_sum", move |key, state: &mut Option<N>, record, time, outputs| {
             let before = state.unwrap_or(N::ZERO);
             match before.checked_add(value(&record)) {
-                Some(sum) => outputs.push((decode::<S::Key>(key), *state.insert(sum)), time),
+                Some(sum) => outputs.push((key.decode::<S::Key>(), *state.insert(sum)), time),
                 None => {
                     let type_name = std::any::type_name::<N>().to_owned();
                     outputs.fail(fluvial_memory::Error::Overflow { what: "a rolling sum".to_owned(), type_name }.into());
@@ -145,12 +144,6 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         let selector = self.selector.clone();
         self.keyed_operator(kind, move |context| Ok(Stateful::new(selector.clone(), step.clone(), context)))
     }
-}
-
-/// # Panics
-/// Never: the key was encoded by its own type.
-fn decode<K: NormalizedKey>(key: KeyRef<'_>) -> K {
-    K::decode(&mut &key.bytes[..]).expect("a key decodes what it has encoded")
 }
 
 /// Gives a function each record with the value of its key.

@@ -8,7 +8,7 @@ use super::wake::Wake;
 use crate::{Error, Result, Snapshot};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use timely::dataflow::operators::Capability;
 use timely::scheduling::Activator;
 
@@ -169,7 +169,8 @@ impl Instance {
     /// Has the harness called when its next processing-time timer is due. Gives the current time, milliseconds UTC, if one is.
     pub(super) fn due_timer(&mut self) -> Option<i64> {
         let at = self.outlets.timers.peek()?.0;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        let clock = &self.job.options.clock;
+        let now = clock.now();
         if at <= now {
             while self.outlets.timers.peek().is_some_and(|t| t.0 <= now) {
                 self.outlets.timers.pop();
@@ -178,8 +179,20 @@ impl Instance {
         }
         if self.alarm != at {
             self.alarm = at;
-            self.again_after(Duration::from_millis((at - now) as u64));
+            if let Some(delay) = clock.call_at(at, || self.wake.waker()) {
+                self.again_after(delay);
+            }
         }
         None
+    }
+
+    /// All input has been processed: the next of the timers that are left, whether it is due or not. No more can be set.
+    pub(super) fn last_timer(&mut self) -> Option<i64> {
+        self.outlets.takes_timers = false;
+        let at = self.outlets.timers.pop()?.0;
+        while self.outlets.timers.peek().is_some_and(|t| t.0 == at) {
+            self.outlets.timers.pop();
+        }
+        Some(at)
     }
 }

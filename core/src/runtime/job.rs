@@ -7,7 +7,7 @@ use super::idle::{Status, Statuses};
 use super::permit::{EdgeBudget, Gate};
 use super::plan::Plan;
 use super::wake::Wake;
-use crate::{Error, Result, Shared};
+use crate::{Clock, Error, Result, Shared};
 use fluvial_memory::MemoryManager;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -75,6 +75,7 @@ pub(super) struct JobOptions {
     pub edge_budget: EdgeBudget,
     pub exactly_once: bool,
     pub stash_bytes: usize,
+    pub clock: Clock,
     pub checkpoints: Option<Arc<dyn CheckpointStore>>,
 }
 

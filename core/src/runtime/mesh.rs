@@ -10,7 +10,7 @@ use super::network;
 use super::permit::EdgeBudget;
 use super::plan::Plan;
 use super::time::Time;
-use crate::{Error, Result};
+use crate::{Clock, Error, Result};
 use fluvial_memory::MemoryManager;
 use std::any::Any;
 use std::cell::Cell;
@@ -46,6 +46,8 @@ pub struct RunConfig {
     /// Bytes that the operators of this process may hold back behind barriers before sources stop sending. More of it
     /// lets sources run on for longer; the next barrier waits for all of it.
     pub stash_bytes: usize,
+    /// What processing-time timers go by.
+    pub clock: Clock,
     /// Ends the wait for other processes, and every job.
     pub interrupt: Interrupt,
 }
@@ -63,6 +65,7 @@ impl RunConfig {
             edge_budget: EdgeBudget::default(),
             exactly_once: true,
             stash_bytes: threads << 20,
+            clock: Clock::system(),
             interrupt: Interrupt::default(),
         }
     }
@@ -166,6 +169,7 @@ impl Mesh {
             edge_budget: self.config.edge_budget,
             exactly_once: self.config.exactly_once,
             stash_bytes: self.config.stash_bytes,
+            clock: self.config.clock.clone(),
             checkpoints,
         };
         let job = Arc::new(Job::new(*next, self.shared.clone(), plan.clone(), options, self.config.memory.clone()));

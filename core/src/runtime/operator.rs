@@ -168,11 +168,14 @@ impl OperatorHarness {
             return Ok(());
         }
         let view = View::of(frontiers);
-        let mut steps = 0u32;
+        let (mut steps, mut blocked) = (0u32, false);
         loop {
             match self.step(&view)? {
                 Step::Worked => {}
-                Step::Blocked => break,
+                Step::Blocked => {
+                    blocked = true;
+                    break;
+                }
                 Step::Idle => {
                     self.instance.outlets.flush()?;
                     break;
@@ -185,7 +188,7 @@ impl OperatorHarness {
             }
         }
         if self.role == Role::Assigner && !self.finished {
-            self.assign()?;
+            self.assign(blocked)?;
         }
         Ok(())
     }
@@ -308,6 +311,10 @@ impl OperatorHarness {
             return self.begin(Call::EndInput, progress, Permit::None).map(Some);
         }
         if view.all_ended && at_rest && self.supersteps.as_ref().is_none_or(Supersteps::is_empty) {
+            if let Some(time) = self.instance.last_timer() {
+                let progress = self.call(|o, out| o.on_timer(time, out))?;
+                return self.begin(Call::Timer, progress, Permit::None).map(Some);
+            }
             let progress = self.call(|o, out| o.finish(out))?;
             return self.begin(Call::Finish, progress, Permit::None).map(Some);
         }
@@ -337,28 +344,40 @@ impl OperatorHarness {
     /// Takes what the operator said to the pending call.
     fn settle(&mut self, progress: Progress) -> Result<Step> {
         match progress {
-            Progress::More => return Ok(Step::Worked),
-            Progress::Waiting => return Ok(Step::Blocked),
+            Progress::More => return self.announce_held().map(|()| Step::Worked),
+            Progress::Waiting => return self.announce_held().map(|()| Step::Blocked),
             Progress::Done => {}
         }
         match self.pending.take().map(|pending| pending.call) {
             None | Some(Call::Batch | Call::EndInput | Call::Timer) => {}
-            Some(Call::Watermark(watermark)) => {
-                self.watermark = watermark;
-                // At the end the capability is not moved but dropped.
-                if watermark < i64::MAX {
-                    self.instance.advance(0, watermark)?;
-                }
-            }
+            Some(Call::Watermark(watermark)) => self.watermark = watermark,
             Some(Call::EndSuperstep) => {
                 self.instance.outlets.flush()?;
                 if let Some(supersteps) = &mut self.supersteps {
                     supersteps.close(&mut self.instance);
                 }
             }
-            Some(Call::Finish) => self.finish()?,
+            Some(Call::Finish) => {
+                self.finish()?;
+                return Ok(Step::Worked);
+            }
         }
+        self.announce_held()?;
         Ok(Step::Worked)
+    }
+
+    /// Announces the watermark that the operator has been told, as far as it does not hold back something earlier.
+    fn announce_held(&mut self) -> Result<()> {
+        if self.role == Role::Assigner || self.instance.at().watermark == self.watermark {
+            return Ok(());
+        }
+        let held = self.call(|o, _| Ok(o.held_watermark()))?;
+        let watermark = self.watermark.min(held);
+        // At the end the capability is not moved but dropped.
+        if watermark > self.instance.at().watermark && watermark < i64::MAX {
+            self.instance.advance(0, watermark)?;
+        }
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -376,9 +395,9 @@ impl OperatorHarness {
     }
 
     /// Of a timestamp assigner: announces its own watermark.
-    fn assign(&mut self) -> Result<()> {
+    fn assign(&mut self, blocked: bool) -> Result<()> {
         let own = self.call(|o, _| Ok(Status { watermark: o.watermark(), idle: o.idle() }))?;
-        self.ticker.tick(&mut self.instance, own, true).map(drop)
+        self.ticker.tick(&mut self.instance, own, true, blocked).map(drop)
     }
 
     fn call<R>(&mut self, f: impl FnOnce(&mut dyn Operator, &mut dyn Output) -> Result<R>) -> Result<R> {

@@ -19,6 +19,8 @@ pub(super) struct Outlets {
     pub ports: Vec<Vec<OutEdge>>,
     /// Processing-time timers, earliest first.
     pub timers: BinaryHeap<Reverse<i64>>,
+    /// Whether more can be set.
+    pub takes_timers: bool,
     /// The superstep that the operator is in, where it is in one.
     pub superstep: u64,
     pub records: u64,
@@ -148,7 +150,7 @@ impl Sender {
 
 impl Outlets {
     pub(super) fn new(ports: Vec<Vec<OutEdge>>) -> Self {
-        Self { ports, timers: BinaryHeap::new(), superstep: 0, records: 0, batches: 0 }
+        Self { ports, timers: BinaryHeap::new(), takes_timers: true, superstep: 0, records: 0, batches: 0 }
     }
 
     pub(super) fn edges(&mut self) -> impl Iterator<Item = &mut OutEdge> {
@@ -208,6 +210,8 @@ impl Output for Outlets {
     }
 
     fn set_timer(&mut self, at: i64) {
-        self.timers.push(Reverse(at));
+        if self.takes_timers {
+            self.timers.push(Reverse(at));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Keys of state: the bytes of a normalized key, and where they belong.
 
-use fluvial_memory::hash;
-use std::cell::{Cell, Ref, RefCell};
+use fluvial_memory::{NormalizedKey, hash};
+use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 
 /// Bytes that are kept beside the value.
@@ -69,6 +69,15 @@ impl<'a> KeyRef<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { hash: hash::hash_bytes(bytes), bytes }
     }
+
+    /// The key as its type.
+    ///
+    /// # Panics
+    /// If the bytes are not of a `K`: state keeps only keys that their own type has encoded.
+    #[inline]
+    pub(crate) fn decode<K: NormalizedKey>(&self) -> K {
+        K::decode(&mut &self.bytes[..]).expect("a key decodes what it has encoded")
+    }
 }
 
 /// The key that an operator works on; all handles of its state look here.
@@ -91,10 +100,6 @@ impl CurrentKey {
         bytes.clear();
         bytes.extend_from_slice(key.bytes);
         self.hash.set(key.hash);
-    }
-
-    pub(crate) fn bytes(&self) -> Ref<'_, [u8]> {
-        Ref::map(self.bytes.borrow(), Vec::as_slice)
     }
 
     /// Calls a function with the key.
