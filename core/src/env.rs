@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, GraphDescription, Node, NodeId, OperatorStats};
 use crate::report::{JobReport, Monitor, peak_resident};
-use crate::runtime::{Mesh, RunConfig};
+use crate::runtime::{JobControl, Mesh, RunConfig};
 use crate::{Config, Result};
 use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
 use std::sync::atomic::Ordering::Relaxed;
@@ -115,6 +115,11 @@ impl Env {
 
     /// Runs what the given nodes need.
     pub(crate) fn run(&self, name: &str, roots: &[NodeId]) -> Result<JobReport> {
+        self.run_controlled(name, roots, |_| {})
+    }
+
+    /// As [`Env::run`]; says how the job is controlled when it has started.
+    pub(crate) fn run_controlled(&self, name: &str, roots: &[NodeId], started_as: impl FnOnce(JobControl)) -> Result<JobReport> {
         let called = Instant::now();
         let graph = self.graph().upstream_of(roots);
         self.config().check()?;
@@ -128,7 +133,9 @@ impl Env {
         let lowered = graph.lower(name, &session.spill, &pot, (&self.config().clock, streaming));
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
-        let run = session.mesh.run(&lowered.plan)?;
+        let running = session.mesh.submit(&lowered.plan)?;
+        started_as(running.control());
+        let run = running.wait()?;
         let after = session.spill.stats();
         let first_part = lowered.metrics.iter().filter_map(|m| m.first_part.get()).min();
         let usage = session.memory.usage();

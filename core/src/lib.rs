@@ -17,6 +17,7 @@ mod queue;
 mod report;
 pub mod runtime;
 mod source;
+mod sink;
 mod state;
 mod stream;
 mod table;
@@ -39,6 +40,7 @@ pub use runtime::Interrupt;
 pub use source::{
     ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile,
 };
+pub use sink::{CollectStream, FileSink, SocketOptions};
 pub use state::{AggregatingState, KeyedState, ListState, MapState, ReducingState, Ttl, ValueState};
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,

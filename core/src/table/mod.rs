@@ -19,6 +19,7 @@ mod whole;
 mod write;
 mod write_text;
 
+pub(crate) use columns::{Rows, type_columns};
 pub use group::Grouped;
 pub use join::{Join, JoinStrategy, JoinType};
 pub use spec::{
@@ -26,6 +27,7 @@ pub use spec::{
     parse_sort_keys,
 };
 pub use spool::Spool;
+pub(crate) use write::Idle;
 
 use crate::chain::{AnyCollector, BoxCollector, ChainOperator, Collector, Columns, Context, Link, TablePort, TryLink};
 use crate::graph::{
