@@ -1,5 +1,6 @@
 use crate::runtime::Interrupt;
 use crate::{Error, Result};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// How a job runs: memory, workers, processes, where it spills.
@@ -17,6 +18,9 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// This process among `hosts`.
     pub process: usize,
+    /// Where the metrics of this process are served over HTTP, at `/metrics`, in Prometheus' text format; port 0 takes a
+    /// free one. Processes that are [`launch`](crate::launch)ed take the ports after it. Default: nowhere.
+    pub metrics_addr: Option<SocketAddr>,
     /// Ends the jobs when it is raised. Every default has one of its own; clones of a configuration share theirs.
     pub interrupt: Interrupt,
 }
@@ -30,6 +34,7 @@ impl Default for Config {
             compress_spill: false,
             hosts: Vec::new(),
             process: 0,
+            metrics_addr: None,
             interrupt: Interrupt::default(),
         }
     }

@@ -7,7 +7,6 @@ use super::instance::Instance;
 use super::job::flatten;
 use super::ticker::Ticker;
 use crate::{Progress, Result, Snapshot, Source};
-use std::time::Instant;
 
 /// Polls an activation.
 const FUEL: usize = 16;
@@ -38,13 +37,12 @@ impl SourceHarness {
             self.discard();
             return false;
         }
-        let start = Instant::now();
         if let Err(error) = self.run() {
             self.instance.fail(error);
             self.discard();
             return false;
         }
-        self.instance.end(start);
+        self.instance.end();
         !self.instance.committed()
     }
 
