@@ -20,6 +20,8 @@ mod publish;
 mod rates;
 mod server;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use rates::OperatorRates;
 pub use server::parse_metrics_addr;
