@@ -13,11 +13,16 @@ pub mod io;
 mod launch;
 mod metrics;
 mod operator;
+mod process;
 mod queue;
 mod report;
 pub mod runtime;
+mod state;
 mod stream;
 mod table;
+mod testing;
+mod time;
+mod window;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
@@ -28,8 +33,10 @@ pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorSta
 pub use launch::{Children, launch};
 pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
 pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
+pub use process::{KeyedContext, KeyedProcessFunction, OutputTag, TimeDomain, Timer};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
+pub use state::{AggregatingState, KeyedState, ListState, MapState, ReducingState, Ttl, ValueState};
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,
     WithBroadcast,
@@ -38,3 +45,5 @@ pub use table::{
     AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Spool, Table, parse_aggregates,
     parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };
+pub use time::Clock;
+pub use window::{TimeWindow, Windowed};
