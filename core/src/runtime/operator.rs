@@ -147,18 +147,17 @@ impl OperatorHarness {
 
     /// One activation. True while the instance must be kept.
     pub(super) fn activate(&mut self, frontiers: &[MutableAntichain<Time>]) -> bool {
-        self.instance.begin();
+        let start = self.instance.begin();
         if self.instance.job.aborted() {
             self.discard();
             return false;
         }
-        let start = Instant::now();
         if let Err(error) = self.run(start, frontiers) {
             self.instance.fail(error);
             self.discard();
             return false;
         }
-        self.instance.end(start);
+        self.instance.end();
         !self.over
     }
 
@@ -246,6 +245,7 @@ impl OperatorHarness {
             let input = self.turn;
             self.turn = (self.turn + 1) % self.inlets.len();
             let Some(Arrived { batch, permit, capability }) = self.inlets[input].next()? else { continue };
+            self.instance.bytes_in += permit.bytes(self.instance.job.options.edge_budget, &batch);
             if let Some(supersteps) = &mut self.supersteps {
                 let batch = supersteps.arrive(input, batch, &capability, &mut self.instance);
                 drop(capability);
