@@ -1,5 +1,6 @@
 //! Fluvial's engine: streams and tables, the job graph, and the runtime that runs it.
 
+mod asynchronous;
 mod batch;
 mod blocking;
 mod chain;
@@ -18,7 +19,9 @@ pub mod runtime;
 mod stream;
 mod table;
 mod testing;
+mod tokio_runtime;
 
+pub use asynchronous::{AsyncMap, Backoff};
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
 pub use env::Env;

@@ -60,6 +60,7 @@ mod wake;
 mod wire;
 
 pub use epochs::{CheckpointStore, SaveDone, SnapshotPart};
+pub(crate) use failure::guard;
 pub use interrupt::Interrupt;
 pub use job::NodeReport;
 pub use mesh::{JobControl, Mesh, RunConfig, RunReport, RunningJob};
