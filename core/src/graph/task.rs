@@ -55,6 +55,12 @@ impl TaskContext {
         &self.sides
     }
 
+    /// Processing time.
+    pub(crate) fn clock(&self) -> &crate::time::Clock {
+        static CLOCK: std::sync::OnceLock<crate::time::Clock> = std::sync::OnceLock::new();
+        CLOCK.get_or_init(Default::default)
+    }
+
     /// Whether the budget is several times what the job's operators reserve.
     pub(crate) fn is_ample(&self) -> bool {
         self.ample
