@@ -1,5 +1,6 @@
 //! Fluvial's engine: streams and tables, the job graph, and the runtime that runs it.
 
+mod asynchronous;
 mod batch;
 mod blocking;
 mod chain;
@@ -27,6 +28,7 @@ mod time;
 mod tokio_runtime;
 mod window;
 
+pub use asynchronous::{AsyncMap, Backoff};
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, Mode, format_bytes, parse_bytes};
 pub use env::Env;

@@ -53,6 +53,8 @@ pub(super) struct OperatorHarness {
     ready: VecDeque<Stashed>,
     supersteps: Option<Supersteps>,
     ticker: Ticker,
+    /// Whether work beside the operator's calls has been looked at in this activation.
+    looked: bool,
     finished: bool,
     /// Whether the operator has been told that the whole job has finished.
     over: bool,
@@ -79,6 +81,7 @@ enum Call {
     EndInput,
     EndSuperstep,
     Timer,
+    Background,
     Finish,
 }
 
@@ -140,6 +143,7 @@ impl OperatorHarness {
             ready: VecDeque::new(),
             supersteps,
             ticker: Ticker::default(),
+            looked: false,
             finished: false,
             over: false,
         }
@@ -168,6 +172,7 @@ impl OperatorHarness {
         }
         let view = View::of(frontiers);
         let (mut steps, mut blocked) = (0u32, false);
+        self.looked = false;
         loop {
             match self.step(&view)? {
                 Step::Worked => {}
@@ -226,6 +231,10 @@ impl OperatorHarness {
         if let Some(now) = self.instance.due_timer() {
             let progress = self.call(|o, out| o.on_timer(now, out))?;
             return self.begin(Call::Timer, progress, Permit::None);
+        }
+        if !std::mem::replace(&mut self.looked, true) && self.call(|o, _| Ok(o.has_background_work()))? {
+            let progress = self.call(|o, out| o.resume(out))?;
+            return self.begin(Call::Background, progress, Permit::None);
         }
         if let Some(step) = self.announce(view)? {
             return Ok(step);
@@ -349,7 +358,7 @@ impl OperatorHarness {
             Progress::Done => {}
         }
         match self.pending.take().map(|pending| pending.call) {
-            None | Some(Call::Batch | Call::EndInput | Call::Timer) => {}
+            None | Some(Call::Batch | Call::EndInput | Call::Timer | Call::Background) => {}
             Some(Call::Watermark(watermark)) => self.watermark = watermark,
             Some(Call::EndSuperstep) => {
                 self.instance.outlets.flush()?;
