@@ -15,10 +15,10 @@ pub const EVENTS_PER_MILLISECOND: u64 = 10;
 
 /// Events of one person, three auctions and 46 bids.
 const EPOCH: u64 = 50;
-const AUCTIONS_PER_EPOCH: u64 = 3;
+const AUCTIONS_PER_EPOCH: u32 = 3;
 
 /// Bids are for one of the last so many auctions, by one of the last so many persons.
-const RECENT: u64 = 1000;
+const RECENT: u32 = 1000;
 
 /// One auction in so many is hot: it takes half of the bids until the next one.
 const HOT: u64 = 100;
@@ -99,13 +99,13 @@ impl Generator {
     /// The event at a position.
     #[inline]
     pub fn event(&self, position: u64) -> Event {
-        numbered(self.number_at(position), self.key)
+        numbered(self.number_at(position), self.key, |event| event)
     }
 
     /// The event at a position, at its full width.
     pub fn wide_event(&self, position: u64) -> WideEvent {
         let number = self.number_at(position);
-        WideEvent::new(numbered(number, self.key), mix(number ^ self.key))
+        WideEvent::new(numbered(number, self.key, |event| event), mix(number ^ self.key))
     }
 
     /// The events at every `step`-th position from `first` on: what one of `step` readers takes.
@@ -115,6 +115,20 @@ impl Generator {
     pub fn events(&self, first: u64, step: u64) -> impl Iterator<Item = Event> + use<> {
         let generator = *self;
         self.positions(first, step).map(move |position| generator.event(position))
+    }
+
+    /// Appends up to `count` events, at every `step`-th position from `first` on, and returns the position after them. The
+    /// way to make a batch: events are written where they stay.
+    ///
+    /// # Panics
+    /// If `step` is 0.
+    pub fn fill(&self, first: u64, step: u64, count: usize, batch: &mut Vec<Event>) -> u64 {
+        let count = self.count(first, step).min(count as u64);
+        batch.reserve(count as usize);
+        for index in 0..count {
+            numbered(self.number_at(first + index * step), self.key, |event| batch.push(event));
+        }
+        first.saturating_add(count.saturating_mul(step))
     }
 
     /// As [`events`](Self::events), at their full width.
@@ -127,43 +141,47 @@ impl Generator {
     }
 
     fn positions(&self, first: u64, step: u64) -> impl Iterator<Item = u64> + use<> {
+        (0..self.count(first, step)).map(move |index| first + index * step)
+    }
+
+    /// How many positions there are from `first` on.
+    fn count(&self, first: u64, step: u64) -> u64 {
         assert!(step > 0, "a reader takes every step-th position: step must not be 0");
-        let events = self.events;
-        std::iter::successors(Some(first), move |position| position.checked_add(step))
-            .take_while(move |position| *position < events)
+        self.events.saturating_sub(first).div_ceil(step)
     }
 }
 
-/// The event of a number.
-#[inline]
-fn numbered(number: u64, key: u64) -> Event {
-    let (epoch, offset) = (number / EPOCH, number % EPOCH);
-    let time = (number / EVENTS_PER_MILLISECOND) as i64;
+/// Makes the event of a number and hands it on. To hand it on in each case, rather than return what one of three cases
+/// made, saves a copy by way of the stack.
+#[inline(always)]
+fn numbered<R>(number: u64, key: u64, then: impl FnOnce(Event) -> R) -> R {
+    let (epoch, offset) = (number / EPOCH, (number % EPOCH) as u32);
+    let time = (epoch * (EPOCH / EVENTS_PER_MILLISECOND)) as i64 + i64::from(offset / EVENTS_PER_MILLISECOND as u32);
     let hash = mix(number ^ key);
+    // Parts of the hash that fit are divided as 32 bits: half the price.
+    let recent = |last: u64, random: u64| last.saturating_sub(u64::from((random & 0xFFFF) as u32 % RECENT));
     if offset > AUCTIONS_PER_EPOCH {
-        let last = epoch * AUCTIONS_PER_EPOCH + AUCTIONS_PER_EPOCH - 1;
+        let last = epoch * u64::from(AUCTIONS_PER_EPOCH) + u64::from(AUCTIONS_PER_EPOCH) - 1;
         // Both, and then one of them: no branch can be right about a coin.
-        let hot = last / HOT * HOT;
-        let recent = last.saturating_sub(((hash >> 1) & 0xFFFF) % RECENT);
-        let auction = [hot, recent][(hash & 1) as usize];
-        Event::Bid(Bid {
-            auction,
-            bidder: epoch.saturating_sub(((hash >> 20) & 0xFFFF) % RECENT),
-            price: 100 + (hash >> 40) % 10_000_000,
+        let candidates = [last / HOT * HOT, recent(last, hash >> 1)];
+        then(Event::Bid(Bid {
+            auction: candidates[(hash & 1) as usize],
+            bidder: recent(epoch, hash >> 20),
+            price: 100 + u64::from((hash >> 40) as u32 % 10_000_000),
             channel: Channel::ALL[((hash >> 36) & 3) as usize],
             time,
-        })
+        }))
     } else if offset > 0 {
-        Event::Auction(Auction {
-            id: epoch * AUCTIONS_PER_EPOCH + offset - 1,
-            seller: epoch.saturating_sub((hash & 0xFFFF) % RECENT),
+        then(Event::Auction(Auction {
+            id: epoch * u64::from(AUCTIONS_PER_EPOCH) + u64::from(offset) - 1,
+            seller: recent(epoch, hash),
             category: 10 + ((hash >> 20) % 5) as u32,
             item: Name::numbered(b"item-", (hash >> 54) as u32),
             time,
-        })
+        }))
     } else {
         let name = Name::numbered(b"person-", (hash & 1023) as u32);
-        Event::Person(Person { id: epoch, name, state: State::ALL[((hash >> 20) % 6) as usize], time })
+        then(Event::Person(Person { id: epoch, name, state: State::ALL[((hash >> 20) % 6) as usize], time }))
     }
 }
 
@@ -304,6 +322,11 @@ mod tests {
                     latest = latest.max(event.time());
                     shared.push(event);
                 }
+                let (mut position, mut filled) = (reader, Vec::new());
+                while position < events {
+                    position = generator.fill(position, readers, 100, &mut filled);
+                }
+                prop_assert_eq!(filled, generator.events(reader, readers).collect::<Vec<_>>());
             }
             let key = |event: &Event| (event.time(), format!("{event:?}"));
             let mut expected: Vec<Event> = ordered.events(0, 1).collect();
