@@ -12,11 +12,16 @@ mod graph;
 pub mod io;
 mod launch;
 mod operator;
+mod process;
 mod queue;
 mod report;
 pub mod runtime;
+mod state;
 mod stream;
 mod table;
+mod testing;
+mod time;
+mod window;
 
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
@@ -25,9 +30,11 @@ pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
 pub use launch::{Children, launch};
-pub use operator::{Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
+pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
+pub use process::{KeyedContext, KeyedProcessFunction, OutputTag, TimeDomain, Timer};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
+pub use state::{AggregatingState, KeyedState, ListState, MapState, ReducingState, Ttl, ValueState};
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,
     WithBroadcast,
@@ -36,3 +43,5 @@ pub use table::{
     AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Spool, Table, parse_aggregates,
     parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };
+pub use time::Clock;
+pub use window::{TimeWindow, Windowed};

@@ -88,6 +88,12 @@ pub trait Operator {
         false
     }
 
+    /// What the operator still holds back may be as early as just after this: event time behind it does not pass it, however
+    /// far the input's watermark is. Looked at after every call.
+    fn held_watermark(&self) -> i64 {
+        i64::MAX
+    }
+
     /// Of a timestamp assigner: only records later than this follow from this instance.
     fn watermark(&self) -> i64 {
         i64::MIN
@@ -205,6 +211,11 @@ pub struct Shared {
 }
 
 impl OperatorContext {
+    /// The key groups whose state this instance owns.
+    pub fn key_groups(&self) -> std::ops::Range<u16> {
+        fluvial_memory::hash::owned_groups(self.worker, self.workers)
+    }
+
     /// The value of type `T` that all instances of this node in this process share; made by the first that asks.
     pub fn shared<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         let mut values = self.shared.values.lock().unwrap_or_else(|e| e.into_inner());
@@ -216,8 +227,28 @@ impl OperatorContext {
 /// State handed out at a barrier: sections of bytes, each of a key group or of the whole instance.
 #[derive(Default)]
 pub struct Snapshot {
-    /// The sections.
+    /// The sections that are encoded already.
     pub sections: Vec<StateSection>,
+    /// State as of the barrier that is still to be encoded, on any thread: copy-on-write state costs the pipeline nothing but
+    /// the switch.
+    pub deferred: Vec<DeferredState>,
+}
+
+/// Encodes state that was set aside at a barrier.
+pub type DeferredState = Box<dyn FnOnce() -> Result<Vec<StateSection>> + Send>;
+
+impl Snapshot {
+    /// All of the state, encoded.
+    ///
+    /// # Errors
+    /// A value that its type's serde implementation cannot serialize.
+    pub fn into_sections(self) -> Result<Vec<StateSection>> {
+        let mut sections = self.sections;
+        for encode in self.deferred {
+            sections.extend(encode()?);
+        }
+        Ok(sections)
+    }
 }
 
 /// One piece of state.

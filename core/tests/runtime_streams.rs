@@ -236,7 +236,7 @@ impl Source for Positioned {
         Ok(Progress::More)
     }
     fn snapshot(&mut self, _: u64) -> Result<Snapshot> {
-        Ok(Snapshot { sections: vec![section(&self.name, None, &[self.next])] })
+        Ok(Snapshot { sections: vec![section(&self.name, None, &[self.next])], ..Snapshot::default() })
     }
     fn restore(&mut self, state: Restored) -> Result<()> {
         let position = state.sections.iter().find(|s| s.name == self.name).expect("its own position");
@@ -287,7 +287,7 @@ impl Operator for Sums {
     }
     fn snapshot(&mut self, _: u64) -> Result<Snapshot> {
         let sections = self.sums.iter().map(|(key, sum)| section("sums", Some(*key as u16), &[*key, *sum])).collect();
-        Ok(Snapshot { sections })
+        Ok(Snapshot { sections, ..Snapshot::default() })
     }
     fn restore(&mut self, state: Restored) -> Result<()> {
         self.sums.extend(state.sections.iter().map(words).map(|w| (w[0], w[1])));

@@ -20,8 +20,46 @@ pub fn remix(hash: u64, level: u32) -> u64 {
     h ^ (h >> 33)
 }
 
+/// Key groups: the grain in which keyed state is stored, moved and owned. Fixed, as it is part of every snapshot.
+pub const KEY_GROUPS: u16 = 128;
+
+/// The key group of a hash: its uppermost bits.
+#[inline]
+pub fn key_group(hash: u64) -> u16 {
+    (hash >> (64 - KEY_GROUPS.trailing_zeros())) as u16
+}
+
+/// The worker among `workers` that owns a key group: each owns a contiguous range of them; of more workers than groups, some
+/// own none.
+#[inline]
+pub fn group_owner(group: u16, workers: usize) -> usize {
+    usize::from(group) * workers / usize::from(KEY_GROUPS)
+}
+
+/// The key groups that a worker owns.
+pub fn owned_groups(worker: usize, workers: usize) -> std::ops::Range<u16> {
+    let first = |worker: usize| (worker * usize::from(KEY_GROUPS)).div_ceil(workers) as u16;
+    first(worker)..first(worker + 1)
+}
+
 /// The worker among `workers` that a hash belongs to.
 #[inline]
 pub fn target(hash: u64, workers: usize) -> usize {
     ((u128::from(hash) * workers as u128) >> 64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_group_has_one_owner() {
+        for workers in 1..=200 {
+            for group in 0..KEY_GROUPS {
+                let owners: Vec<usize> = (0..workers).filter(|w| owned_groups(*w, workers).contains(&group)).collect();
+                assert_eq!(owners, [group_owner(group, workers)], "{workers} workers, group {group}");
+            }
+        }
+        assert_eq!((key_group(0), key_group(u64::MAX)), (0, KEY_GROUPS - 1));
+    }
 }

@@ -14,7 +14,7 @@ mod port;
 
 pub(crate) use head::{ChainOperator, Columns, Typed};
 pub(crate) use links::{Link, LinkFn, TryLink};
-pub(crate) use port::{TablePort, TypedPort};
+pub(crate) use port::{BATCH_RECORDS, TablePort, TypedPort};
 
 use crate::{Error, Output, Position, Progress, Result};
 use std::any::Any;

@@ -71,7 +71,7 @@ pub(crate) fn split_typed<T: Data>(
     Ok(())
 }
 
-/// Splits typed records by the hash of a key and leaves them as they are.
+/// Splits typed records by the key group of a key and leaves them as they are.
 pub(crate) struct TypedByHash<T, S> {
     selector: S,
     key: Vec<u8>,
@@ -94,7 +94,7 @@ impl<T: Data, S: KeySelector<T>> Partitioner for TypedByHash<T, S> {
         let target = |record: &T| {
             key.clear();
             selector.encode(record, key);
-            hash::target(hash::hash_bytes(key), targets)
+            hash::group_owner(hash::key_group(hash::hash_bytes(key)), targets)
         };
         split_typed(batch, targets, target, emit)
     }

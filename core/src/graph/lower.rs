@@ -4,6 +4,7 @@ use crate::chain::AnyCollector;
 use crate::runtime::{Edge, NodeKind, Partitioner, Plan, PlanNode, Route};
 use crate::{Batch, OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
+use std::any::TypeId;
 use std::sync::Arc;
 
 /// How many times what the operators reserve a budget is that has more for each.
@@ -59,13 +60,14 @@ impl Graph {
                 metrics: metrics[id].clone(),
                 pot: (pot.clone(), ample),
                 memory: members.iter().map(|n| n.memory).sum(),
+                sides: members[0].sides.as_slice().into(),
                 start: start.clone(),
             };
             PlanNode {
                 id,
                 name: labels.join(" -> "),
                 inputs: members[0].inputs.iter().map(|i| edge(i, &place)).collect(),
-                outputs: members.last().map_or(0, |n| n.outputs),
+                outputs: members.last().map_or(0, |n| n.outputs + n.sides.len()),
                 kind: kind(members, waits[chain.nodes[0]].clone(), opens[chain.nodes[0]].clone(), resources),
             }
         });
@@ -140,12 +142,13 @@ struct Resources {
     pot: (Reservation, bool),
     /// Segments that an instance reserves.
     memory: usize,
+    sides: Arc<[(String, TypeId)]>,
     start: Arc<StartLine>,
 }
 
 impl Resources {
     fn task(&self, operator: &OperatorContext) -> TaskContext {
-        TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory)
+        TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory).with_sides(&self.sides)
     }
 }
 

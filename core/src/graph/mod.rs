@@ -18,6 +18,7 @@ pub(crate) use task::{NodeMetrics, TaskContext};
 use crate::chain::AnyCollector;
 use crate::runtime::{BatchCodec, Partitioner};
 use crate::{Config, Operator, Result, Source};
+use std::any::TypeId;
 use std::sync::Arc;
 
 /// Index of a node in its graph.
@@ -47,6 +48,8 @@ pub(crate) struct Node {
     /// Segments that each worker's instance reserves before it accepts input.
     pub(crate) memory: usize,
     pub(crate) outputs: usize,
+    /// Side outputs that somebody asked for, by name and record type: ports from 1 on.
+    pub(crate) sides: Vec<(String, TypeId)>,
     /// Whether its output ends.
     pub(crate) bounded: bool,
     /// Estimated size of the output, where something is known; decides build sides.

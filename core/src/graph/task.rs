@@ -1,6 +1,7 @@
 use crate::{OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
 use serde::Serialize;
+use std::any::TypeId;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,8 @@ pub(crate) struct TaskContext {
     ample: bool,
     /// Segments that the node's description promised and this instance has not reserved yet.
     promised: Arc<AtomicUsize>,
+    /// Side outputs that somebody asked for: ports from 1 on.
+    sides: Arc<[(String, TypeId)]>,
 }
 
 impl TaskContext {
@@ -37,7 +40,25 @@ impl TaskContext {
             pot: pot.clone(),
             ample,
             promised: Arc::new(promised.into()),
+            sides: Arc::default(),
         }
+    }
+
+    /// The same, of a node with these side outputs.
+    pub(crate) fn with_sides(mut self, sides: &Arc<[(String, TypeId)]>) -> Self {
+        self.sides = sides.clone();
+        self
+    }
+
+    /// The side outputs that somebody asked for, by name and record type; the first has port 1.
+    pub(crate) fn sides(&self) -> &[(String, TypeId)] {
+        &self.sides
+    }
+
+    /// Processing time.
+    pub(crate) fn clock(&self) -> &crate::time::Clock {
+        static CLOCK: std::sync::OnceLock<crate::time::Clock> = std::sync::OnceLock::new();
+        CLOCK.get_or_init(Default::default)
     }
 
     /// Whether the budget is several times what the job's operators reserve.

@@ -88,6 +88,7 @@ impl Env {
             body: Body::Source { make: Arc::new(make), port: typed_port::<T>() },
             memory: 0,
             outputs: 1,
+            sides: Vec::new(),
             bounded: true,
             estimate: Some(Estimate { bytes }),
         };

@@ -43,9 +43,10 @@ use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// What can be a record of a stream: any owned type that serde knows.
-pub trait Data: Clone + Send + Serialize + DeserializeOwned + 'static {}
-impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Data for T {}
+/// What can be a record of a stream, or its state: any owned type that serde knows. `Sync`, because a snapshot of state is
+/// encoded on other threads while the job goes on.
+pub trait Data: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {}
+impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Data for T {}
 
 /// A stream of records of type `T`, bounded or not.
 ///
@@ -128,6 +129,7 @@ impl<T: Data> DataStream<T> {
             body,
             memory: 0,
             outputs: 1,
+            sides: Vec::new(),
             bounded,
             estimate,
         }

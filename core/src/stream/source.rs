@@ -66,6 +66,7 @@ impl Env {
             body: Body::Source { make: Arc::new(make), port: typed_port::<T>() },
             memory: 0,
             outputs: 1,
+            sides: Vec::new(),
             bounded: true,
             estimate: Some(Estimate { bytes: count as f64 * record_bytes as f64 }),
         };

@@ -311,6 +311,7 @@ impl Join {
             body: Body::Operator(make),
             memory: self.strategy.least(),
             outputs: 1,
+            sides: Vec::new(),
             bounded,
             estimate: estimates[build.other() as usize],
         })

@@ -240,7 +240,20 @@ impl Table {
     pub(crate) fn after(&self, kind: &'static str, detail: String, body: Body) -> Node {
         let (bounded, estimate) = self.known();
         let inputs = vec![self.input_by(Distribution::Forward)];
-        Node { kind, name: None, uid: None, detail, inputs, build_input: None, body, memory: 0, outputs: 1, bounded, estimate }
+        Node {
+            kind,
+            name: None,
+            uid: None,
+            detail,
+            inputs,
+            build_input: None,
+            body,
+            memory: 0,
+            outputs: 1,
+            sides: Vec::new(),
+            bounded,
+            estimate,
+        }
     }
 
     pub(crate) fn known(&self) -> (bool, Option<Estimate>) {

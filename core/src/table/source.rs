@@ -96,6 +96,7 @@ pub(crate) fn source_node(
         body: Body::Source { make: Arc::new(make), port: table_port(schema) },
         memory: 0,
         outputs: 1,
+        sides: Vec::new(),
         bounded: true,
         estimate,
     }

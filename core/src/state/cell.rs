@@ -1,0 +1,164 @@
+//! One named state of an operator: what all kinds of handles stand on.
+
+use super::key::{CurrentKey, KeyRef};
+use super::section;
+use super::table::{StateTable, SweepCursor};
+use super::ttl::Ttl;
+use crate::codec::RecordCodec;
+use crate::operator::DeferredState;
+use crate::stream::Data;
+use crate::time::Clock;
+use crate::{Result, StateSection};
+use serde::{Deserialize, Serialize};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// Entries that are looked at, to find some that are over, with each access to a state that has a [`Ttl`].
+const SWEPT: usize = 4;
+
+/// A value and when it was last written (or read): milliseconds UTC, `i64::MAX` where it lives for ever.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Stamped<V> {
+    stamp: i64,
+    value: V,
+}
+
+/// The values of one state, looked up by the operator's current key.
+pub(crate) struct StateCell<V> {
+    name: String,
+    table: RefCell<StateTable<Stamped<V>>>,
+    codec: RecordCodec<Stamped<V>>,
+    current: Rc<CurrentKey>,
+    clock: Clock,
+    ttl: Cell<Option<Ttl>>,
+    cursor: RefCell<SweepCursor>,
+}
+
+impl<V: Data> StateCell<V> {
+    pub(crate) fn new(name: &str, groups: std::ops::Range<u16>, current: Rc<CurrentKey>, clock: Clock) -> Self {
+        Self {
+            name: name.to_owned(),
+            table: RefCell::new(StateTable::new(groups)),
+            codec: RecordCodec::new(),
+            current,
+            clock,
+            ttl: Cell::new(None),
+            cursor: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn set_ttl(&self, ttl: Ttl) {
+        self.ttl.set(Some(ttl));
+    }
+
+    /// The stamp of a value that is written now.
+    #[inline]
+    fn stamp(&self) -> i64 {
+        if self.ttl.get().is_some() { self.clock.now() } else { i64::MAX }
+    }
+
+    /// Removes what is over, a few entries at a time; always the current key's.
+    #[inline]
+    fn expire(&self, key: KeyRef<'_>) {
+        let Some(ttl) = self.ttl.get() else { return };
+        let now = self.clock.now();
+        let mut table = self.table.borrow_mut();
+        if !ttl.until_cleaned && table.get(key).is_some_and(|v| ttl.over(v.stamp, now)) {
+            table.remove(key);
+        }
+        table.sweep(&mut self.cursor.borrow_mut(), SWEPT, |v| !ttl.over(v.stamp, now));
+    }
+
+    /// Shows the current key's value to a function.
+    #[inline]
+    pub(crate) fn read<R>(&self, f: impl FnOnce(Option<&V>) -> R) -> R {
+        self.current.with(|key| {
+            self.expire(key);
+            if self.ttl.get().is_some_and(|ttl| ttl.reads_renew)
+                && let Some(stamped) = self.table.borrow_mut().get_mut(key)
+            {
+                stamped.stamp = self.clock.now();
+            }
+            f(self.table.borrow().get(key).map(|v| &v.value))
+        })
+    }
+
+    /// Gives a function the current key's value to change, made by `make` if there is none.
+    #[inline]
+    pub(crate) fn change<R>(&self, make: impl FnOnce() -> V, f: impl FnOnce(&mut V) -> R) -> R {
+        self.current.with(|key| {
+            self.expire(key);
+            let stamp = self.stamp();
+            let mut table = self.table.borrow_mut();
+            let stamped = table.get_or_insert_with(key, || Stamped { stamp, value: make() });
+            stamped.stamp = stamp;
+            f(&mut stamped.value)
+        })
+    }
+
+    /// As [`StateCell::change`], if there is a value.
+    #[inline]
+    pub(crate) fn change_existing<R>(&self, f: impl FnOnce(&mut V) -> R) -> Option<R> {
+        self.current.with(|key| {
+            self.expire(key);
+            let stamp = self.stamp();
+            let mut table = self.table.borrow_mut();
+            let stamped = table.get_mut(key)?;
+            stamped.stamp = stamp;
+            Some(f(&mut stamped.value))
+        })
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, value: V) {
+        self.current.with(|key| self.table.borrow_mut().insert(key, Stamped { stamp: self.stamp(), value }));
+    }
+
+    pub(crate) fn take(&self) -> Option<V> {
+        self.current.with(|key| {
+            self.expire(key);
+            self.table.borrow_mut().remove(key).map(|v| v.value)
+        })
+    }
+}
+
+/// A state, whatever its type: what the operator's harness needs of it.
+pub(crate) trait AnyState {
+    fn name(&self) -> &str;
+    fn snapshot(&self) -> DeferredState;
+    fn restore(&self, section: &StateSection) -> Result<()>;
+    /// Entries, and bytes without what values point to.
+    fn size(&self) -> (usize, usize);
+    /// Removes the current key's value.
+    fn clear(&self);
+}
+
+impl<V: Data> AnyState for StateCell<V> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn snapshot(&self) -> DeferredState {
+        let ttl = self.ttl.get();
+        let now = self.clock.now();
+        let keep = move |v: &Stamped<V>| ttl.is_none_or(|ttl| !ttl.over(v.stamp, now));
+        self.table.borrow_mut().snapshot(&self.name, &self.codec, keep)
+    }
+
+    fn restore(&self, section: &StateSection) -> Result<()> {
+        let mut table = self.table.borrow_mut();
+        section::decode(section, &self.codec, |key, value| {
+            table.insert(KeyRef::new(key), value);
+            Ok(())
+        })
+    }
+
+    fn size(&self) -> (usize, usize) {
+        let table = self.table.borrow();
+        (table.len(), table.byte_len())
+    }
+
+    fn clear(&self) {
+        self.current.with(|key| self.table.borrow_mut().remove(key));
+    }
+}

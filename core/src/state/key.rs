@@ -1,0 +1,112 @@
+//! Keys of state: the bytes of a normalized key, and where they belong.
+
+use fluvial_memory::hash;
+use std::cell::{Cell, Ref, RefCell};
+use std::cmp::Ordering;
+
+/// Bytes that are kept beside the value.
+const INLINE: usize = 22;
+
+/// The bytes of a normalized key. Short ones need no allocation.
+#[derive(Clone)]
+pub(crate) enum KeyBytes {
+    Inline { len: u8, bytes: [u8; INLINE] },
+    Heap(Box<[u8]>),
+}
+
+impl KeyBytes {
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+
+    /// Bytes that it takes beside itself.
+    pub(crate) fn heap_len(&self) -> usize {
+        match self {
+            Self::Inline { .. } => 0,
+            Self::Heap(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl From<&[u8]> for KeyBytes {
+    #[inline]
+    fn from(key: &[u8]) -> Self {
+        if key.len() <= INLINE {
+            let mut bytes = [0; INLINE];
+            bytes[..key.len()].copy_from_slice(key);
+            Self::Inline { len: key.len() as u8, bytes }
+        } else {
+            Self::Heap(key.into())
+        }
+    }
+}
+
+impl PartialEq for KeyBytes {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for KeyBytes {}
+
+impl PartialOrd for KeyBytes {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for KeyBytes {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_slice().cmp(other.as_slice())
+    }
+}
+
+/// A key with its hash: what a state table is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyRef<'a> {
+    pub(crate) hash: u64,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> KeyRef<'a> {
+    #[inline]
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { hash: hash::hash_bytes(bytes), bytes }
+    }
+}
+
+/// The key that an operator works on; all handles of its state look here.
+#[derive(Default)]
+pub(crate) struct CurrentKey {
+    bytes: RefCell<Vec<u8>>,
+    hash: Cell<u64>,
+}
+
+impl CurrentKey {
+    /// Goes to the key that `encode` appends to an empty buffer.
+    #[inline]
+    pub(crate) fn encode(&self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = self.bytes.borrow_mut();
+        bytes.clear();
+        encode(&mut bytes);
+        self.hash.set(hash::hash_bytes(&bytes));
+    }
+
+    pub(crate) fn set(&self, key: &[u8]) {
+        self.encode(|out| out.extend_from_slice(key));
+    }
+
+    pub(crate) fn bytes(&self) -> Ref<'_, [u8]> {
+        Ref::map(self.bytes.borrow(), Vec::as_slice)
+    }
+
+    /// Calls a function with the key.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(KeyRef<'_>) -> R) -> R {
+        f(KeyRef { hash: self.hash.get(), bytes: &self.bytes.borrow() })
+    }
+}

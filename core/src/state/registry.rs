@@ -1,0 +1,100 @@
+use super::cell::{AnyState, StateCell};
+use super::handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
+use super::key::CurrentKey;
+use crate::stream::Data;
+use crate::time::Clock;
+use crate::{Aggregator, Error, OperatorContext, Result, Snapshot, StateSection};
+use std::ops::Range;
+use std::rc::Rc;
+
+/// The keyed state of one operator: where a user's function gets its handles, by name.
+///
+/// A name stands for one state for the life of the job: it is found again by it after a restart.
+pub struct KeyedState {
+    current: Rc<CurrentKey>,
+    groups: Range<u16>,
+    clock: Clock,
+    states: Vec<Rc<dyn AnyState>>,
+}
+
+impl KeyedState {
+    pub(crate) fn new(context: &OperatorContext, clock: Clock) -> Self {
+        Self { current: Rc::default(), groups: context.key_groups(), clock, states: Vec::new() }
+    }
+
+    /// One value a key.
+    ///
+    /// # Errors
+    /// The name is taken, as for all kinds.
+    pub fn value<V: Data>(&mut self, name: &str) -> Result<ValueState<V>> {
+        self.cell(name).map(ValueState::new)
+    }
+
+    /// A list of values a key.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn list<V: Data>(&mut self, name: &str) -> Result<ListState<V>> {
+        self.cell(name).map(ListState::new)
+    }
+
+    /// A map a key.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn map<K: Data + Ord, V: Data>(&mut self, name: &str) -> Result<MapState<K, V>> {
+        self.cell(name).map(MapState::new)
+    }
+
+    /// One value a key, to which others are reduced.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn reducing<V: Data>(&mut self, name: &str, reduce: impl Fn(V, V) -> V + 'static) -> Result<ReducingState<V>> {
+        self.cell(name).map(|cell| ReducingState::new(cell, reduce))
+    }
+
+    /// One accumulator a key.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn aggregating<T, A: Aggregator<T>>(&mut self, name: &str, aggregator: A) -> Result<AggregatingState<T, A>> {
+        self.cell(name).map(|cell| AggregatingState::new(cell, aggregator))
+    }
+
+    fn cell<V: Data>(&mut self, name: &str) -> Result<Rc<StateCell<V>>> {
+        if self.states.iter().any(|s| s.name() == name) {
+            return Err(Error::Plan(format!("state `{name}` is asked for twice by the same operator")));
+        }
+        let cell = Rc::new(StateCell::new(name, self.groups.clone(), self.current.clone(), self.clock.clone()));
+        self.states.push(cell.clone());
+        Ok(cell)
+    }
+
+    /// The key that the handles look at.
+    pub(crate) fn current(&self) -> &Rc<CurrentKey> {
+        &self.current
+    }
+
+    pub(crate) fn snapshot(&self, into: &mut Snapshot) {
+        into.deferred.extend(self.states.iter().map(|s| s.snapshot()));
+    }
+
+    /// Takes back a section, if it is of one of these states.
+    pub(crate) fn restore(&self, section: &StateSection) -> Result<bool> {
+        match self.states.iter().find(|s| s.name() == section.name) {
+            Some(state) => state.restore(section).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Entries, and bytes without what values point to.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        self.states.iter().map(|s| s.size()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    }
+
+    /// Removes everything of the current key.
+    pub(crate) fn clear(&self) {
+        self.states.iter().for_each(|s| s.clear());
+    }
+}

@@ -1,0 +1,235 @@
+//! A table of state: copy-on-write, by key group.
+
+use super::dense::{DenseTable, Entry};
+use super::key::KeyRef;
+use super::section;
+use crate::codec::RecordCodec;
+use crate::operator::DeferredState;
+use crate::stream::Data;
+use fluvial_memory::hash::key_group;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Values by key, of the key groups that one instance owns.
+///
+/// Each group is a table of its own. A snapshot shares the groups with whoever encodes them and costs the pipeline one
+/// pointer a group; the first change of a group after that copies it, if it is still shared. So the copying is spread over
+/// the changes that follow, a 128th of the state at a time.
+pub(crate) struct StateTable<V> {
+    first: u16,
+    groups: Vec<CowTable<V>>,
+    len: usize,
+}
+
+/// A table that a snapshot may share: whoever changes it then has a copy.
+pub(crate) enum CowTable<V> {
+    /// Nobody else reads it.
+    Own(DenseTable<V>),
+    /// A snapshot may still be reading it.
+    Shared(Arc<DenseTable<V>>),
+}
+
+impl<V> Default for CowTable<V> {
+    fn default() -> Self {
+        Self::Own(DenseTable::default())
+    }
+}
+
+impl<V> CowTable<V> {
+    #[inline]
+    pub(crate) fn read(&self) -> &DenseTable<V> {
+        match self {
+            Self::Own(table) => table,
+            Self::Shared(table) => table,
+        }
+    }
+}
+
+impl<V: Clone> CowTable<V> {
+    /// The table as of now, for somebody else.
+    pub(crate) fn share(&mut self) -> Arc<DenseTable<V>> {
+        if let Self::Own(own) = self {
+            *self = Self::Shared(Arc::new(std::mem::take(own)));
+        }
+        match self {
+            Self::Shared(table) => table.clone(),
+            Self::Own(_) => unreachable!("just shared"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn write(&mut self) -> &mut DenseTable<V> {
+        if let Self::Shared(table) = self {
+            *self = Self::Own(Arc::unwrap_or_clone(std::mem::take(table)));
+        }
+        match self {
+            Self::Own(table) => table,
+            Self::Shared(_) => unreachable!("just made its own"),
+        }
+    }
+}
+
+impl<V: Clone> StateTable<V> {
+    pub(crate) fn new(groups: Range<u16>) -> Self {
+        Self { first: groups.start, groups: groups.map(|_| CowTable::default()).collect(), len: 0 }
+    }
+
+    /// The group of a key. Records come to the instance that owns their key's group.
+    #[inline]
+    fn group(&self, hash: u64) -> usize {
+        usize::from(key_group(hash)) - usize::from(self.first)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes that it holds, without what values point to.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.groups.iter().map(|g| g.read().byte_len()).sum()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: KeyRef<'_>) -> Option<&V> {
+        let table = self.groups[self.group(key.hash)].read();
+        table.find(key).map(|place| table.value(place))
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: KeyRef<'_>) -> Option<&mut V> {
+        let group = self.group(key.hash);
+        let place = self.groups[group].read().find(key)?;
+        Some(self.groups[group].write().value_mut(place))
+    }
+
+    /// The key's value, made if there is none.
+    #[inline]
+    pub(crate) fn get_or_insert_with(&mut self, key: KeyRef<'_>, make: impl FnOnce() -> V) -> &mut V {
+        let group = self.group(key.hash);
+        let table = self.groups[group].write();
+        let place = match table.find(key) {
+            Some(place) => place,
+            None => {
+                self.len += 1;
+                table.add(key, make())
+            }
+        };
+        table.value_mut(place)
+    }
+
+    pub(crate) fn insert(&mut self, key: KeyRef<'_>, value: V) {
+        let group = self.group(key.hash);
+        let table = self.groups[group].write();
+        match table.find(key) {
+            Some(place) => *table.value_mut(place) = value,
+            None => {
+                self.len += 1;
+                table.add(key, value);
+            }
+        }
+    }
+
+    /// The number of key groups, for going through them one by one.
+    pub(crate) fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The table of the i-th group.
+    pub(crate) fn group_table(&self, i: usize) -> &DenseTable<V> {
+        self.groups[i].read()
+    }
+
+    /// The entry at a place of the i-th group, to be changed.
+    pub(crate) fn entry_mut(&mut self, i: usize, place: usize) -> &mut Entry<V> {
+        self.groups[i].write().entry_mut(place)
+    }
+
+    /// Removes the entry at a place of the i-th group; the last one takes the place.
+    pub(crate) fn remove_at(&mut self, i: usize, place: usize) -> V {
+        self.len -= 1;
+        self.groups[i].write().remove_at(place)
+    }
+
+    pub(crate) fn remove(&mut self, key: KeyRef<'_>) -> Option<V> {
+        let group = self.group(key.hash);
+        self.groups[group].read().find(key)?;
+        self.len -= 1;
+        self.groups[group].write().remove(key)
+    }
+
+    /// Asks for what a look-up of this key reads first to be in cache soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.groups[self.group(hash)].read().prefetch(hash);
+    }
+
+    /// The second step of it, once the first has had its time.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        self.groups[self.group(hash)].read().prefetch_entry(hash);
+    }
+
+    /// All entries, group by group.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry<V>> {
+        self.groups.iter().flat_map(|g| g.read().entries())
+    }
+
+    /// All entries, by value; the table is empty then.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Entry<V>> {
+        self.len = 0;
+        let take = |group: &mut CowTable<V>| std::mem::take(group.write()).into_entries();
+        self.groups.iter_mut().flat_map(take)
+    }
+
+    /// Removes entries among the next `count`, going around the table from `cursor`, for which `keep` is false.
+    pub(crate) fn sweep(&mut self, cursor: &mut SweepCursor, count: usize, mut keep: impl FnMut(&V) -> bool) {
+        for _ in 0..count {
+            if cursor.group >= self.groups.len() {
+                *cursor = SweepCursor::default();
+            }
+            let Some(group) = self.groups.get_mut(cursor.group) else { return };
+            match group.read().entries().get(cursor.place) {
+                None => *cursor = SweepCursor { group: cursor.group + 1, place: 0 },
+                Some(entry) if keep(&entry.value) => cursor.place += 1,
+                Some(_) => {
+                    group.write().remove_at(cursor.place);
+                    self.len -= 1;
+                }
+            }
+        }
+    }
+
+    /// Sets the state aside as of now, without the entries for which `keep` is false when they are encoded.
+    pub(crate) fn snapshot(
+        &mut self,
+        name: &str,
+        codec: &RecordCodec<V>,
+        keep: impl Fn(&V) -> bool + Send + 'static,
+    ) -> DeferredState
+    where
+        V: Data,
+    {
+        let share = |(group, table): (usize, &mut CowTable<V>)| {
+            if table.read().len() == 0 {
+                return None;
+            }
+            Some((self.first + group as u16, table.share()))
+        };
+        let groups: Vec<_> = self.groups.iter_mut().enumerate().filter_map(share).collect();
+        let (name, codec) = (name.to_owned(), codec.clone());
+        Box::new(move || {
+            let encode = |(group, table): (u16, Arc<DenseTable<V>>)| {
+                let entries = table.entries().iter().filter(|e| keep(&e.value));
+                section::encode(&name, group, &codec, entries.map(|e| (e.key.as_slice(), &e.value)))
+            };
+            groups.into_iter().map(encode).collect()
+        })
+    }
+}
+
+/// Where a sweep goes on.
+#[derive(Default)]
+pub(crate) struct SweepCursor {
+    group: usize,
+    place: usize,
+}

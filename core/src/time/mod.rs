@@ -1,0 +1,3 @@
+//! Event time and processing time.
+mod clock;
+pub use clock::Clock;
