@@ -1,5 +1,6 @@
 use crate::runtime::Interrupt;
 use crate::{Clock, Error, Result};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// How a job runs: memory, workers, processes, where it spills.
@@ -21,6 +22,9 @@ pub struct Config {
     pub mode: Mode,
     /// Where processing time comes from. Default: the system.
     pub clock: Clock,
+    /// Where the metrics of this process are served over HTTP, at `/metrics`, in Prometheus' text format; port 0 takes a
+    /// free one. Processes that are [`launch`](crate::launch)ed take the ports after it. Default: nowhere.
+    pub metrics_addr: Option<SocketAddr>,
     /// Ends the jobs when it is raised. Every default has one of its own; clones of a configuration share theirs.
     pub interrupt: Interrupt,
 }
@@ -49,6 +53,7 @@ impl Default for Config {
             process: 0,
             mode: Mode::Auto,
             clock: Clock::system(),
+            metrics_addr: None,
             interrupt: Interrupt::default(),
         }
     }

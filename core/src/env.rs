@@ -1,10 +1,12 @@
 //! The environment: where a program's jobs are built and run.
 
 use crate::graph::{Graph, GraphDescription, Node, NodeId, OperatorStats};
+use crate::metrics::{Metrics, MetricsServer};
 use crate::report::{JobReport, Monitor, peak_resident};
 use crate::runtime::{JobControl, Mesh, RunConfig};
 use crate::{Config, Result};
 use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -34,6 +36,8 @@ struct EnvShared {
     /// Started by the first job. Held while a job runs: jobs of one environment run one after another.
     session: Mutex<Option<Session>>,
     monitor: Monitor,
+    metrics: Metrics,
+    metrics_server: Mutex<Option<MetricsServer>>,
     last_report: Mutex<Option<JobReport>>,
 }
 
@@ -75,6 +79,8 @@ impl Env {
             pending: Mutex::default(),
             session: Mutex::default(),
             monitor: Monitor::default(),
+            metrics: Metrics::default(),
+            metrics_server: Mutex::default(),
             last_report: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -109,6 +115,27 @@ impl Env {
         self.shared.monitor.clone()
     }
 
+    /// What the running job does, by operator and worker, and what it did once it has ended. For any thread.
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics.clone()
+    }
+
+    /// Serves the metrics of this process over HTTP, if [`Config::metrics_addr`] says so, and gives the address: as
+    /// configured, with the port that was taken for port 0. The first job does it too; whoever wants to know of an address
+    /// that cannot be used before that, or the port, asks here. Ends with [`Env::close`].
+    ///
+    /// # Errors
+    /// [`Error::Plan`](crate::Error::Plan) if the address is in use or not of this host.
+    pub fn serve_metrics(&self) -> Result<Option<SocketAddr>> {
+        let Some(address) = self.config().metrics_addr else { return Ok(None) };
+        let mut server = lock(&self.shared.metrics_server);
+        if let Some(server) = &*server {
+            return Ok(Some(server.address()));
+        }
+        let started = MetricsServer::start(address, self.metrics())?;
+        Ok(Some(server.insert(started).address()))
+    }
+
     pub(crate) fn describe(&self, root: NodeId) -> GraphDescription {
         self.graph().upstream_of(&[root]).describe()
     }
@@ -133,9 +160,10 @@ impl Env {
         let lowered = graph.lower(name, &session.spill, &pot, (&self.config().clock, streaming));
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
-        let running = session.mesh.submit(&lowered.plan)?;
-        started_as(running.control());
-        let run = running.wait()?;
+        let job = session.mesh.submit(&lowered.plan)?;
+        started_as(job.control());
+        self.shared.metrics.watch(name, job.counters(), &lowered.metrics);
+        let run = self.shared.metrics.publish_while(|| job.wait())?;
         let after = session.spill.stats();
         let first_part = lowered.metrics.iter().filter_map(|m| m.first_part.get()).min();
         let usage = session.memory.usage();
@@ -145,7 +173,13 @@ impl Env {
             name: node.name.clone(),
             records_in: node.records_in + metrics.rows_read.load(Relaxed),
             records_out: node.records_out,
+            bytes_in: node.bytes_in + metrics.bytes_read.load(Relaxed),
+            bytes_out: node.bytes_out,
             busy_seconds: node.busy_nanos as f64 / 1e9,
+            backpressured_seconds: node.blocked_nanos as f64 / 1e9,
+            idle_seconds: node.idle_nanos as f64 / 1e9,
+            late_records: metrics.late_records.load(Relaxed),
+            dropped_records: metrics.dropped_records.load(Relaxed),
             spilled_bytes: spill.bytes_written,
             spill_files: spill.files,
             merge_passes: metrics.merge_passes.load(Relaxed),
@@ -172,7 +206,11 @@ impl Env {
     fn started<'a>(&self, session: &'a mut Option<Session>) -> Result<&'a mut Session> {
         match session {
             Some(session) => Ok(session),
-            none => Ok(none.insert(Session::start(&self.shared.config)?)),
+            none => {
+                // Before other processes are waited for.
+                self.serve_metrics()?;
+                Ok(none.insert(Session::start(&self.shared.config)?))
+            }
         }
     }
 
@@ -189,6 +227,7 @@ impl Env {
     pub fn close(&self) {
         self.shared.monitor.forget();
         drop(lock(&self.shared.session).take());
+        drop(lock(&self.shared.metrics_server).take());
     }
 
     pub(crate) fn graph(&self) -> MutexGuard<'_, Graph> {

@@ -1,5 +1,6 @@
 //! Fluvial's engine: streams and tables, the job graph, and the runtime that runs it.
 
+mod asynchronous;
 mod batch;
 mod blocking;
 mod chain;
@@ -11,6 +12,7 @@ mod exchange;
 mod graph;
 pub mod io;
 mod launch;
+mod metrics;
 mod operator;
 mod process;
 mod queue;
@@ -26,6 +28,7 @@ mod time;
 mod tokio_runtime;
 mod window;
 
+pub use asynchronous::{AsyncMap, Backoff};
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, Mode, format_bytes, parse_bytes};
 pub use env::Env;
@@ -33,6 +36,7 @@ pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
 pub use launch::{Children, launch};
+pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
 pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
 pub use process::{
     BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Connected, ConnectedBroadcast, ConnectedKeyed,

@@ -97,6 +97,12 @@ pub trait Operator {
         i64::MAX
     }
 
+    /// Whether the operator has work under way beside its calls, with nothing of them left undone: async I/O, say. Then a call
+    /// of its waker leads to [`Operator::resume`] also without an earlier [`Progress::More`] or [`Progress::Waiting`].
+    fn has_background_work(&self) -> bool {
+        false
+    }
+
     /// Of a timestamp assigner: only records later than this follow from this instance.
     fn watermark(&self) -> i64 {
         i64::MIN

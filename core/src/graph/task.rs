@@ -124,6 +124,10 @@ pub(crate) struct NodeMetrics {
     /// When the first of them had been read.
     pub(crate) first_part: OnceLock<Instant>,
     pub(crate) merge_passes: AtomicU64,
+    /// Records that came after the watermark had passed them.
+    pub(crate) late_records: AtomicU64,
+    /// Records that were thrown away, late ones among them.
+    pub(crate) dropped_records: AtomicU64,
     /// Keyed state: each instance adds and takes off what its own grows and shrinks by.
     pub(crate) state_bytes: AtomicI64,
     pub(crate) state_entries: AtomicI64,
@@ -147,8 +151,20 @@ pub struct OperatorStats {
     pub records_in: u64,
     /// Records that it gave.
     pub records_out: u64,
+    /// Bytes of the records that it was given, as they lie in memory, and of the files that it read.
+    pub bytes_in: u64,
+    /// Bytes of the records that it gave, on all edges.
+    pub bytes_out: u64,
     /// Seconds that its instances worked, summed over the workers.
     pub busy_seconds: f64,
+    /// Seconds that they were held up by outputs without room, summed over the workers.
+    pub backpressured_seconds: f64,
+    /// Seconds of the rest, summed over the workers.
+    pub idle_seconds: f64,
+    /// Records that came after the watermark had passed them.
+    pub late_records: u64,
+    /// Records that were thrown away, late ones among them.
+    pub dropped_records: u64,
     /// Bytes written to spill files.
     pub spilled_bytes: u64,
     /// Spill files written.

@@ -2,6 +2,7 @@
 
 use super::build::build;
 use super::control::{self, Failure, MeshShared, Message};
+use super::counters::JobCounters;
 use super::epochs::CheckpointStore;
 use super::failure::{guard, install_hook, watch_peer};
 use super::interrupt::{Interrupt, Watched};
@@ -231,6 +232,11 @@ impl RunningJob<'_> {
         JobControl { job: self.job.clone() }
     }
 
+    /// What the instances of this process count.
+    pub(crate) fn counters(&self) -> Arc<JobCounters> {
+        self.job.counters.clone()
+    }
+
     /// Waits for the job's end.
     ///
     /// # Errors
@@ -243,6 +249,7 @@ impl RunningJob<'_> {
         self.over = true;
         let shared = &self.mesh.shared;
         let outcomes = shared.conclude(&self.job);
+        self.job.counters.end();
         shared.end();
         let outcomes = outcomes?;
         // All processes name the same error: that of the first process that has one.

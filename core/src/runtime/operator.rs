@@ -53,6 +53,8 @@ pub(super) struct OperatorHarness {
     ready: VecDeque<Stashed>,
     supersteps: Option<Supersteps>,
     ticker: Ticker,
+    /// Whether work beside the operator's calls has been looked at in this activation.
+    looked: bool,
     finished: bool,
     /// Whether the operator has been told that the whole job has finished.
     over: bool,
@@ -79,6 +81,7 @@ enum Call {
     EndInput,
     EndSuperstep,
     Timer,
+    Background,
     Finish,
 }
 
@@ -140,6 +143,7 @@ impl OperatorHarness {
             ready: VecDeque::new(),
             supersteps,
             ticker: Ticker::default(),
+            looked: false,
             finished: false,
             over: false,
         }
@@ -147,18 +151,17 @@ impl OperatorHarness {
 
     /// One activation. True while the instance must be kept.
     pub(super) fn activate(&mut self, frontiers: &[MutableAntichain<Time>]) -> bool {
-        self.instance.begin();
+        let start = self.instance.begin();
         if self.instance.job.aborted() {
             self.discard();
             return false;
         }
-        let start = Instant::now();
         if let Err(error) = self.run(start, frontiers) {
             self.instance.fail(error);
             self.discard();
             return false;
         }
-        self.instance.end(start);
+        self.instance.end();
         !self.over
     }
 
@@ -169,6 +172,7 @@ impl OperatorHarness {
         }
         let view = View::of(frontiers);
         let (mut steps, mut blocked) = (0u32, false);
+        self.looked = false;
         loop {
             match self.step(&view)? {
                 Step::Worked => {}
@@ -228,6 +232,10 @@ impl OperatorHarness {
             let progress = self.call(|o, out| o.on_timer(now, out))?;
             return self.begin(Call::Timer, progress, Permit::None);
         }
+        if !std::mem::replace(&mut self.looked, true) && self.call(|o, _| Ok(o.has_background_work()))? {
+            let progress = self.call(|o, out| o.resume(out))?;
+            return self.begin(Call::Background, progress, Permit::None);
+        }
         if let Some(step) = self.announce(view)? {
             return Ok(step);
         }
@@ -246,6 +254,7 @@ impl OperatorHarness {
             let input = self.turn;
             self.turn = (self.turn + 1) % self.inlets.len();
             let Some(Arrived { batch, permit, capability }) = self.inlets[input].next()? else { continue };
+            self.instance.bytes_in += permit.bytes(self.instance.job.options.edge_budget, &batch);
             if let Some(supersteps) = &mut self.supersteps {
                 let batch = supersteps.arrive(input, batch, &capability, &mut self.instance);
                 drop(capability);
@@ -349,7 +358,7 @@ impl OperatorHarness {
             Progress::Done => {}
         }
         match self.pending.take().map(|pending| pending.call) {
-            None | Some(Call::Batch | Call::EndInput | Call::Timer) => {}
+            None | Some(Call::Batch | Call::EndInput | Call::Timer | Call::Background) => {}
             Some(Call::Watermark(watermark)) => self.watermark = watermark,
             Some(Call::EndSuperstep) => {
                 self.instance.outlets.flush()?;

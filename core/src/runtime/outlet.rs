@@ -8,6 +8,7 @@ use super::time::Time;
 use super::wake::Wake;
 use super::wire;
 use crate::{Batch, Error, Output, Result};
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ struct Sender {
     /// One a target; empty where nothing is bounded.
     gates: Vec<Arc<Gate>>,
     codec: Option<Arc<dyn BatchCodec>>,
+    /// Bytes sent that have not been counted.
+    bytes: Cell<u64>,
 }
 
 impl OutEdge {
@@ -72,7 +75,7 @@ impl OutEdge {
             Route::Partition(make) => Distribution::Partition(make()),
         };
         let gates = if description.feedback { Vec::new() } else { job.gates[edge.0][edge.1].clone() };
-        let sender = Sender { job: job.clone(), worker, gates, codec: description.codec.clone() };
+        let sender = Sender { job: job.clone(), worker, gates, codec: description.codec.clone(), bytes: Cell::new(0) };
         Self { output, capability: None, in_loop, sender, distribution }
     }
 
@@ -131,7 +134,9 @@ impl Sender {
             return Ok(());
         }
         let gate = self.gates.get(target);
-        let cost = gate.map_or(0, |_| self.job.options.edge_budget.cost(&batch));
+        let bytes = batch.byte_len();
+        self.bytes.set(self.bytes.get() + bytes as u64);
+        let cost = gate.map_or(0, |_| self.job.options.edge_budget.cost(bytes));
         if let Some(gate) = gate {
             gate.take(cost);
         }
@@ -160,6 +165,11 @@ impl Outlets {
     /// Whether some edge has no permits left; then `wake` is called when it has again.
     pub(super) fn wait_for_room(&self, wake: &Wake) -> bool {
         self.ports.iter().flatten().any(|edge| edge.full().is_some_and(|gate| gate.wait(wake)))
+    }
+
+    /// Bytes sent on all edges since the last call.
+    pub(super) fn take_bytes(&self) -> u64 {
+        self.ports.iter().flatten().map(|edge| edge.sender.bytes.take()).sum()
     }
 
     /// Sends what partitioners hold back.

@@ -44,13 +44,12 @@ impl SourceHarness {
             self.discard();
             return false;
         }
-        let start = Instant::now();
         if let Err(error) = self.run() {
             self.instance.fail(error);
             self.discard();
             return false;
         }
-        self.instance.end(start);
+        self.instance.end();
         !self.instance.committed()
     }
 
