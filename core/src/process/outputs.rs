@@ -28,6 +28,9 @@ impl<U: Data> Outbox<U> {
             self.records.reserve(BATCH_RECORDS);
         }
         if time != i64::MIN || !self.times.is_empty() {
+            if self.times.capacity() == 0 {
+                self.times.reserve(BATCH_RECORDS);
+            }
             self.times.resize(self.records.len(), i64::MIN);
             self.times.push(time);
         }
@@ -39,7 +42,7 @@ impl<U: Data> Outbox<U> {
         self.records.len() >= BATCH_RECORDS
     }
 
-    fn send(&mut self, port: usize, out: &mut dyn Output) -> Result<()> {
+    pub(crate) fn send(&mut self, port: usize, out: &mut dyn Output) -> Result<()> {
         if self.records.is_empty() {
             return Ok(());
         }
@@ -102,17 +105,26 @@ impl<U: Data> Outputs<U> {
 
     /// Adds a record to a side output. Says whether somebody listens.
     pub(crate) fn push_side<V: Data>(&mut self, tag: &OutputTag<V>, record: V, time: i64) -> bool {
-        let Some(side) = self.sides.iter_mut().find(|s| s.name == tag.name()) else { return false };
-        if side.record != TypeId::of::<V>() {
-            let message = format!("side output `{}` was asked for with another record type", side.name);
-            self.error.get_or_insert(Error::Plan(message));
-            return true;
-        }
+        let record_type = TypeId::of::<V>();
+        let Some(side) = self.sides.iter_mut().find(|s| s.record == record_type && s.name == tag.name()) else {
+            if self.sides.iter().any(|s| s.name == tag.name()) {
+                let given = std::any::type_name::<V>();
+                let message =
+                    format!("side output `{}`: the operator gives records of `{given}`, it is read as another type", tag.name());
+                self.fail(Error::Plan(message));
+            }
+            return false;
+        };
         let outbox = side.outbox.get_or_insert_with(|| Box::new(Outbox::<V>::default()));
         if let Some(outbox) = outbox.as_any().downcast_mut::<Outbox<V>>() {
             outbox.push(record, time);
         }
         true
+    }
+
+    /// Fails the job with the first error that is set, soon.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.error.get_or_insert(error);
     }
 
     /// Sends what is large enough.
