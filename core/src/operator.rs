@@ -47,7 +47,9 @@ pub trait Operator {
         Ok(Progress::Done)
     }
 
-    /// A processing-time timer set with [`Output::set_timer`] is due; `now` in milliseconds UTC.
+    /// A processing-time timer set with [`Output::set_timer`] is due; `now` in milliseconds UTC, by the job's clock. Timers
+    /// that are left when all inputs have ended are due then, in order, `now` being the time they were set for; none can be
+    /// set any more. It is also called once after [`Operator::restore`], to set timers for what was taken back.
     fn on_timer(&mut self, now: i64, out: &mut dyn Output) -> Result<Progress> {
         let _ = (now, out);
         Ok(Progress::Done)
@@ -95,6 +97,12 @@ pub trait Operator {
         i64::MAX
     }
 
+    /// Whether the operator has work under way beside its calls, with nothing of them left undone: async I/O, say. Then a call
+    /// of its waker leads to [`Operator::resume`] also without an earlier [`Progress::More`] or [`Progress::Waiting`].
+    fn has_background_work(&self) -> bool {
+        false
+    }
+
     /// Of a timestamp assigner: only records later than this follow from this instance.
     fn watermark(&self) -> i64 {
         i64::MIN
@@ -117,7 +125,8 @@ pub trait Source {
         Ok(())
     }
 
-    /// Emits about one batch. `More`: call again; `Waiting`: the waker will be called; `Done`: the source has ended here.
+    /// Emits about one batch. `More`: call again; `Waiting`: the waker will be called, or a timer set with
+    /// [`Output::set_timer`] is due first; `Done`: the source has ended here.
     fn poll(&mut self, out: &mut dyn Output) -> Result<Progress>;
 
     /// After [`Progress::Waiting`]: when the source is to be polled again even if nothing wakes it. If that is very soon the
@@ -180,7 +189,7 @@ pub trait Output {
         0
     }
 
-    /// Asks for [`Operator::on_timer`] at a processing time, milliseconds UTC.
+    /// Asks for [`Operator::on_timer`], or [`Source::poll`], at a processing time, milliseconds UTC by the job's clock.
     fn set_timer(&mut self, at: i64);
 }
 

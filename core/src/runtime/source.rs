@@ -44,13 +44,12 @@ impl SourceHarness {
             self.discard();
             return false;
         }
-        let start = Instant::now();
         if let Err(error) = self.run() {
             self.instance.fail(error);
             self.discard();
             return false;
         }
-        self.instance.end(start);
+        self.instance.end();
         !self.instance.committed()
     }
 
@@ -75,10 +74,12 @@ impl SourceHarness {
                 flatten(guard(|| source.checkpoint_complete(epoch)))?;
             }
         }
-        let mut waiting = false;
+        // A timer asks for a poll, which it is about to get.
+        instance.due_timer();
+        let (mut waiting, mut blocked) = (false, false);
         for _ in 0..FUEL {
             if instance.blocked() || instance.job.stash.wait(&instance.wake) {
-                waiting = true;
+                (waiting, blocked) = (true, true);
                 break;
             }
             match flatten(guard(|| source.poll(&mut instance.outlets)))? {
@@ -103,13 +104,15 @@ impl SourceHarness {
             }
         }
         let own = flatten(guard(|| Ok(Status { watermark: source.watermark(), idle: source.idle() })))?;
-        if let Some(global) = ticker.tick(instance, own, waiting)? {
+        if let Some(global) = ticker.tick(instance, own, waiting, blocked)? {
             flatten(guard(|| {
                 source.on_global_watermark(global);
                 Ok(())
             }))?;
+            // It may have waited for that.
+            waiting &= blocked;
         }
-        if !waiting {
+        if !waiting || (!blocked && instance.due_timer().is_some()) {
             instance.again();
         }
         Ok(())

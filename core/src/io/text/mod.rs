@@ -21,4 +21,5 @@ pub(super) use input::{TextInput, TextScan};
 pub use lines::{LineReader, Lines, lines};
 pub use parts::{TextEncoder, TextFile};
 pub use records::{RecordInput, RecordReader};
+pub(crate) use writer::encode_csv;
 pub(super) use writer::{CsvTable, JsonTable, TextTable};
