@@ -35,7 +35,6 @@ pub(crate) use outputs::Outputs;
 pub use plain::{ProcessContext, ProcessFunction};
 pub use side::OutputTag;
 pub use split::SplitStream;
-pub(crate) use task::{KeyedHandler, KeyedRuntime, KeyedTask};
 pub use task::{TimeDomain, Timer};
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub use socket::{SocketListener, SocketSource};
 pub use tail::TailFile;
 
 use crate::chain::AnyCollector;
-use crate::graph::{Body, Estimate, Node, TaskContext};
+use crate::graph::{Body, Estimate, Node, TaskContext, Timing};
 use crate::stream::typed_port;
 use crate::{Data, DataStream, Env, Result, Source};
 use std::sync::Arc;

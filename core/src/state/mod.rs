@@ -29,9 +29,12 @@ pub use broadcast_state::{BroadcastState, BroadcastWriter};
 pub(crate) use dense::DenseTable;
 pub(crate) use gauge::StateGauge;
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
-pub(crate) use key::{CurrentKey, KeyBytes, KeyRef};
+pub(crate) use key::{KeyBytes, KeyRef};
 pub use operator_state::{OperatorList, OperatorState};
 pub use registry::KeyedState;
 pub(crate) use table::{CowTable, StateTable};
 pub(crate) use timers::{EVENT_TIMERS, PROCESSING_TIMERS, TimerQueue};
 pub use ttl::Ttl;
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,7 @@ fn timers_at_the_same_time_all_fire() {
     tell(&mut driver, &keys);
     driver.congest(true);
     driver.watermark(5).unwrap();
-    let mut fired: Vec<Emitted<Event>> = driver.drain();
+    let mut fired = driver.drain::<(u32, i64, bool)>();
     assert_eq!(fired.pop(), Some(Emitted::Watermark(5)));
     fired.sort_by_key(|e| if let Emitted::Record { record, .. } = e { record.0 } else { u32::MAX });
     assert_eq!(fired, (0..500).map(|key| event(key, 5)).collect::<Vec<_>>());
@@ -136,7 +136,7 @@ fn processing_time_ends_with_the_input() {
     assert_eq!(driver.drain(), [processing(1, 100)]);
     // What is set still fires, in its order; the timer at 300, which the ones at 200 would set, does not.
     driver.end(1).unwrap();
-    let mut ended = driver.drain();
+    let mut ended = driver.drain::<(u32, i64, bool)>();
     assert_eq!(ended.remove(0), Emitted::Watermark(i64::MAX));
     ended[..2].sort_by_key(|e| if let Emitted::Record { record, .. } = e { record.0 } else { u32::MAX });
     assert_eq!(ended, [processing(1, 200), processing(2, 200), processing(1, 500)]);
