@@ -72,7 +72,7 @@ fn add_source<T: Data>(
         memory: 0,
         outputs: 1,
         sides: Vec::new(),
-        timing: Timing::default(),
+        timing: Timing::AsTheyCome,
         bounded: count.is_some(),
         estimate: count.map(|count| Estimate { bytes: count as f64 * size_of::<T>() as f64 }),
     };
