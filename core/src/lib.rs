@@ -19,6 +19,7 @@ pub mod runtime;
 mod state;
 mod stream;
 mod table;
+mod testing;
 mod time;
 mod window;
 
