@@ -37,6 +37,10 @@ impl KeyBlock {
         self.hashes.iter().for_each(|hash| table.prefetch_entry(*hash));
     }
 
+    pub(crate) fn hashes(&self) -> &[u64] {
+        &self.hashes
+    }
+
     #[inline]
     pub(crate) fn get(&self, i: usize) -> KeyRef<'_> {
         let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };

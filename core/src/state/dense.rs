@@ -91,6 +91,17 @@ impl<V> DenseTable<V> {
         &mut self.entries[place].value
     }
 
+    #[inline]
+    pub(crate) fn entry_mut(&mut self, place: usize) -> &mut Entry<V> {
+        &mut self.entries[place]
+    }
+
+    /// Removes everything and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.directory.fill(0);
+        self.entries.clear();
+    }
+
     /// Adds a key that is not there; says where.
     pub(crate) fn add(&mut self, key: KeyRef<'_>, value: V) -> usize {
         if (self.entries.len() + 1) * 4 > self.directory.len() * 3 {

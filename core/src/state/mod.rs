@@ -22,9 +22,10 @@ mod timers;
 mod ttl;
 
 pub(crate) use block::{BLOCK, KeyBlock};
+pub(crate) use dense::DenseTable;
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 pub(crate) use key::{CurrentKey, KeyBytes, KeyRef};
 pub use registry::KeyedState;
-pub(crate) use table::StateTable;
+pub(crate) use table::{CowTable, StateTable};
 pub(crate) use timers::TimerQueue;
 pub use ttl::Ttl;

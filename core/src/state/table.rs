@@ -17,19 +17,27 @@ use std::sync::Arc;
 /// the changes that follow, a 128th of the state at a time.
 pub(crate) struct StateTable<V> {
     first: u16,
-    groups: Vec<Group<V>>,
+    groups: Vec<CowTable<V>>,
     len: usize,
 }
 
-enum Group<V> {
+/// A table that a snapshot may share: whoever changes it then has a copy.
+pub(crate) enum CowTable<V> {
+    /// Nobody else reads it.
     Own(DenseTable<V>),
     /// A snapshot may still be reading it.
     Shared(Arc<DenseTable<V>>),
 }
 
-impl<V> Group<V> {
+impl<V> Default for CowTable<V> {
+    fn default() -> Self {
+        Self::Own(DenseTable::default())
+    }
+}
+
+impl<V> CowTable<V> {
     #[inline]
-    fn read(&self) -> &DenseTable<V> {
+    pub(crate) fn read(&self) -> &DenseTable<V> {
         match self {
             Self::Own(table) => table,
             Self::Shared(table) => table,
@@ -37,9 +45,20 @@ impl<V> Group<V> {
     }
 }
 
-impl<V: Clone> Group<V> {
+impl<V: Clone> CowTable<V> {
+    /// The table as of now, for somebody else.
+    pub(crate) fn share(&mut self) -> Arc<DenseTable<V>> {
+        if let Self::Own(own) = self {
+            *self = Self::Shared(Arc::new(std::mem::take(own)));
+        }
+        match self {
+            Self::Shared(table) => table.clone(),
+            Self::Own(_) => unreachable!("just shared"),
+        }
+    }
+
     #[inline]
-    fn write(&mut self) -> &mut DenseTable<V> {
+    pub(crate) fn write(&mut self) -> &mut DenseTable<V> {
         if let Self::Shared(table) = self {
             *self = Self::Own(Arc::unwrap_or_clone(std::mem::take(table)));
         }
@@ -52,7 +71,7 @@ impl<V: Clone> Group<V> {
 
 impl<V: Clone> StateTable<V> {
     pub(crate) fn new(groups: Range<u16>) -> Self {
-        Self { first: groups.start, groups: groups.map(|_| Group::Own(DenseTable::default())).collect(), len: 0 }
+        Self { first: groups.start, groups: groups.map(|_| CowTable::default()).collect(), len: 0 }
     }
 
     /// The group of a key. Records come to the instance that owns their key's group.
@@ -110,6 +129,27 @@ impl<V: Clone> StateTable<V> {
         }
     }
 
+    /// The number of key groups, for going through them one by one.
+    pub(crate) fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The table of the i-th group.
+    pub(crate) fn group_table(&self, i: usize) -> &DenseTable<V> {
+        self.groups[i].read()
+    }
+
+    /// The entry at a place of the i-th group, to be changed.
+    pub(crate) fn entry_mut(&mut self, i: usize, place: usize) -> &mut Entry<V> {
+        self.groups[i].write().entry_mut(place)
+    }
+
+    /// Removes the entry at a place of the i-th group; the last one takes the place.
+    pub(crate) fn remove_at(&mut self, i: usize, place: usize) -> V {
+        self.len -= 1;
+        self.groups[i].write().remove_at(place)
+    }
+
     pub(crate) fn remove(&mut self, key: KeyRef<'_>) -> Option<V> {
         let group = self.group(key.hash);
         self.groups[group].read().find(key)?;
@@ -137,7 +177,7 @@ impl<V: Clone> StateTable<V> {
     /// All entries, by value; the table is empty then.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Entry<V>> {
         self.len = 0;
-        let take = |group: &mut Group<V>| std::mem::take(group.write()).into_entries();
+        let take = |group: &mut CowTable<V>| std::mem::take(group.write()).into_entries();
         self.groups.iter_mut().flat_map(take)
     }
 
@@ -169,15 +209,11 @@ impl<V: Clone> StateTable<V> {
     where
         V: Data,
     {
-        let share = |(group, table): (usize, &mut Group<V>)| {
+        let share = |(group, table): (usize, &mut CowTable<V>)| {
             if table.read().len() == 0 {
                 return None;
             }
-            if let Group::Own(own) = table {
-                *table = Group::Shared(Arc::new(std::mem::take(own)));
-            }
-            let Group::Shared(shared) = table else { unreachable!("just shared") };
-            Some((self.first + group as u16, shared.clone()))
+            Some((self.first + group as u16, table.share()))
         };
         let groups: Vec<_> = self.groups.iter_mut().enumerate().filter_map(share).collect();
         let (name, codec) = (name.to_owned(), codec.clone());
