@@ -63,4 +63,9 @@ pub use table::{
     parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };
 pub use time::{Clock, WatermarkGenerator, WatermarkStrategy};
-pub use window::{TimeWindow, Windowed};
+pub use window::{
+    Aligned, ContinuousTrigger, CountEvictor, CountTrigger, DeltaEvictor, DeltaTrigger, ElementGap, EndOfStreamTrigger, Evictor,
+    EvictorContext, FixedGap, Gap, Global, GlobalWindow, NeverTrigger, ProcessWindowFunction, PurgingTrigger, Session, Sliding,
+    TimeEvictor, TimeTrigger, TimeWindow, Trigger, TriggerContext, TriggerResult, Tumbling, Window, WindowAssigner,
+    WindowContext, WindowRecords, WindowStates, WindowValueState, Windowed, WindowedStream,
+};
