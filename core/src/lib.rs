@@ -18,8 +18,8 @@ mod process;
 mod queue;
 mod report;
 pub mod runtime;
-mod source;
 mod sink;
+mod source;
 mod state;
 mod stream;
 mod table;
@@ -41,10 +41,8 @@ pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, S
 pub use process::{KeyedContext, KeyedProcessFunction, OutputTag, TimeDomain, Timer};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
-pub use source::{
-    ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile,
-};
 pub use sink::{CollectStream, FileSink, SocketOptions};
+pub use source::{ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile};
 pub use state::{AggregatingState, KeyedState, ListState, MapState, ReducingState, Ttl, ValueState};
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,
