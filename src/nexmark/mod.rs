@@ -41,8 +41,8 @@ mod disorder;
 mod event;
 mod generator;
 pub mod model;
-pub mod queries;
 mod name;
+pub mod queries;
 mod rows;
 mod wide;
 

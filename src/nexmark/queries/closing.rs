@@ -42,9 +42,10 @@ struct Sale {
 
 fn closed(events: &DataStream<Event>) -> DataStream<Sale> {
     let bids = bids(events).map(|bid: Bid| (bid.auction, bid.price, bid.time));
-    auctions(events).key_by(|a| a.id).connect(&bids.key_by(|b| b.0)).process(|state| {
-        Ok(Closing { open: state.value("open auction")?, early: state.list("bids without an auction")? })
-    })
+    auctions(events)
+        .key_by(|a| a.id)
+        .connect(&bids.key_by(|b| b.0))
+        .process(|state| Ok(Closing { open: state.value("open auction")?, early: state.list("bids without an auction")? }))
 }
 
 /// Finds the highest bid of each auction between its opening and its expiry.
@@ -70,11 +71,7 @@ impl KeyedCoProcessFunction<u64, Auction, (u64, u64, i64)> for Closing {
         Ok(())
     }
 
-    fn process_second(
-        &mut self,
-        (_, price, time): (u64, u64, i64),
-        context: &mut KeyedContext<'_, u64, Sale>,
-    ) -> Result<()> {
+    fn process_second(&mut self, (_, price, time): (u64, u64, i64), context: &mut KeyedContext<'_, u64, Sale>) -> Result<()> {
         let bid = (price, time);
         match self.open.get() {
             Some((auction, price)) => {

@@ -6,9 +6,10 @@ use fluvial_core::{DataStream, KeyedCoProcessFunction, KeyedContext, ListState, 
 pub fn q3(events: &DataStream<Event>) -> DataStream<LocalAuction> {
     let nearby = persons(events).filter(|p| matches!(p.state, State::Oregon | State::Idaho | State::California));
     let of_category = auctions(events).filter(|a| a.category == 10);
-    of_category.key_by(|a| a.seller).connect(&nearby.key_by(|p| p.id)).process(|state| {
-        Ok(LocalAuctions { seller: state.value("seller")?, waiting: state.list("waiting auctions")? })
-    })
+    of_category
+        .key_by(|a| a.seller)
+        .connect(&nearby.key_by(|p| p.id))
+        .process(|state| Ok(LocalAuctions { seller: state.value("seller")?, waiting: state.list("waiting auctions")? }))
 }
 
 struct LocalAuctions {
@@ -38,9 +39,10 @@ impl KeyedCoProcessFunction<u64, Auction, Person> for LocalAuctions {
 
 /// Persons with each auction that they opened in the window of 10 s in which they joined.
 pub fn q8(events: &DataStream<Event>) -> DataStream<NewSeller> {
-    persons(events).key_by(|p| p.id).connect(&auctions(events).key_by(|a| a.seller)).process(|state| {
-        Ok(NewSellers { joined: state.value("joined")?, opened: state.list("opened auctions")? })
-    })
+    persons(events)
+        .key_by(|p| p.id)
+        .connect(&auctions(events).key_by(|a| a.seller))
+        .process(|state| Ok(NewSellers { joined: state.value("joined")?, opened: state.list("opened auctions")? }))
 }
 
 struct NewSellers {
