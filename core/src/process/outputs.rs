@@ -12,11 +12,13 @@ pub(crate) struct Outbox<U> {
     records: Vec<U>,
     /// As long as `records`, or empty while none has an event time.
     times: Vec<i64>,
+    /// Room for so many is made at once: as the batch before had.
+    room: usize,
 }
 
 impl<U> Default for Outbox<U> {
     fn default() -> Self {
-        Self { records: Vec::new(), times: Vec::new() }
+        Self { records: Vec::new(), times: Vec::new(), room: BATCH_RECORDS }
     }
 }
 
@@ -25,11 +27,11 @@ impl<U: Data> Outbox<U> {
     #[inline]
     pub(crate) fn push(&mut self, record: U, time: i64) {
         if self.records.capacity() == 0 {
-            self.records.reserve(BATCH_RECORDS);
+            self.records.reserve(self.room);
         }
         if time != i64::MIN || !self.times.is_empty() {
             if self.times.capacity() == 0 {
-                self.times.reserve(BATCH_RECORDS);
+                self.times.reserve(self.room);
             }
             self.times.resize(self.records.len(), i64::MIN);
             self.times.push(time);
@@ -46,6 +48,7 @@ impl<U: Data> Outbox<U> {
         if self.records.is_empty() {
             return Ok(());
         }
+        self.room = self.records.len().next_power_of_two().clamp(16, BATCH_RECORDS);
         let mut batch = Batch::typed(std::mem::take(&mut self.records));
         batch.event_times = Some(std::mem::take(&mut self.times)).filter(|times| !times.is_empty());
         out.send(port, batch)

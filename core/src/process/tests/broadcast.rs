@@ -1,8 +1,8 @@
 use super::{drive, main, stream};
 use crate::testing::Emitted;
 use crate::{
-    BroadcastContext, BroadcastProcessFunction, BroadcastState, DataStream, KeyedBroadcastContext,
-    KeyedBroadcastProcessFunction, KeyedContext, ListState, MapState, ProcessContext, Result, Timer,
+    BroadcastContext, BroadcastProcessFunction, BroadcastState, DataStream, KeyedBroadcastContext, KeyedBroadcastProcessFunction,
+    KeyedContext, ListState, MapState, ProcessContext, Result, Timer,
 };
 
 /// Multiplies numbers by the factor of their parity.
@@ -57,10 +57,14 @@ pub(super) struct Rules {
 impl Rules {
     fn count(&self, event: u64, rule: u64, context: &mut KeyedContext<'_, u32, (u32, u64)>) {
         if event % rule == 0 {
-            let count = self.counts.update_or(rule, || 0, |count| {
-                *count += 1;
-                *count
-            });
+            let count = self.counts.update_or(
+                rule,
+                || 0,
+                |count| {
+                    *count += 1;
+                    *count
+                },
+            );
             if count == 2 {
                 context.emit((context.key(), rule));
             }

@@ -1,8 +1,8 @@
 use super::{drive, main, stream};
 use crate::testing::Emitted;
 use crate::{
-    CoProcessFunction, DataStream, KeyedCoProcessFunction, KeyedContext, ListState, OutputTag, ProcessContext,
-    ProcessFunction, Result, Timer, ValueState,
+    CoProcessFunction, DataStream, KeyedCoProcessFunction, KeyedContext, ListState, OutputTag, ProcessContext, ProcessFunction,
+    Result, Timer, ValueState,
 };
 
 /// Joins bids with the name of their auction; bids wait for it until a timer at their time + 10 gives them up.
@@ -40,9 +40,9 @@ impl KeyedCoProcessFunction<u32, (u32, u64), (u32, String)> for Join {
 
 pub(super) fn join() -> DataStream<(u64, String)> {
     let bids = stream::<(u32, u64)>().key_by(|b| b.0);
-    let joined = bids.connect(&stream::<(u32, String)>().key_by(|n| n.0)).process(|state| {
-        Ok(Join { name: state.value("name")?, bids: state.list("bids")?, lost: OutputTag::new("lost") })
-    });
+    let joined = bids
+        .connect(&stream::<(u32, String)>().key_by(|n| n.0))
+        .process(|state| Ok(Join { name: state.value("name")?, bids: state.list("bids")?, lost: OutputTag::new("lost") }));
     let _lost = joined.side_output(&OutputTag::<u64>::new("lost"));
     joined
 }
