@@ -4,9 +4,9 @@ mod budgets;
 
 use budgets::sorted;
 use fluvial_core::{
-    BroadcastState, Config, Data, DataStream, DeadLetter, DeadLetters, Env, KeyedBroadcastContext,
-    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, ListState, MapState, Mode,
-    OperatorList, OutputTag, ProcessContext, ProcessFunction, Result, Timer, ValueState, WatermarkStrategy,
+    BroadcastState, Config, Data, DataStream, DeadLetter, DeadLetters, Env, KeyedBroadcastContext, KeyedBroadcastProcessFunction,
+    KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, ListState, MapState, Mode, OperatorList, OutputTag,
+    ProcessContext, ProcessFunction, Result, Timer, ValueState, WatermarkStrategy,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -96,10 +96,14 @@ struct Alerts {
 impl Alerts {
     fn count(&self, rule: u64, number: u64, context: &mut KeyedContext<'_, u32, (u32, u64)>) {
         if number.is_multiple_of(rule) {
-            let count = self.counts.update_or(rule, || 0, |count| {
-                *count += 1;
-                *count
-            });
+            let count = self.counts.update_or(
+                rule,
+                || 0,
+                |count| {
+                    *count += 1;
+                    *count
+                },
+            );
             if count == THRESHOLD {
                 context.emit((context.key(), rule));
             }
@@ -164,9 +168,9 @@ fn jobs(env: &Env) -> Result<Results> {
     let names = env.from_collection((0..CUSTOMERS - 10).map(|c| (c, format!("customer {c}")))).key_by(|n| n.0);
     let nameless = OutputTag::<Event>::new("nameless");
     let tag = nameless.clone();
-    let named = by_customer.connect(&names).process(move |state| {
-        Ok(Names { name: state.value("name")?, waiting: state.list("waiting")?, nameless: tag.clone() })
-    });
+    let named = by_customer
+        .connect(&names)
+        .process(move |state| Ok(Names { name: state.value("name")?, waiting: state.list("waiting")?, nameless: tag.clone() }));
     let aside = named.side_output(&nameless);
     add(&mut results, "named", &named)?;
     add(&mut results, "nameless", &aside)?;
