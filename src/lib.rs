@@ -1,6 +1,7 @@
 //! Fluvial: one engine for data that ends and data that does not.
 
 pub mod cli;
+pub mod nexmark;
 pub mod tpch;
 
 pub use fluvial_core::*;

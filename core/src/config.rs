@@ -1,5 +1,6 @@
 use crate::runtime::Interrupt;
-use crate::{Error, Result};
+use crate::{Clock, Error, Result};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// How a job runs: memory, workers, processes, where it spills.
@@ -17,8 +18,28 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// This process among `hosts`.
     pub process: usize,
+    /// Whether event time advances while jobs run. Default: where a source does not end.
+    pub mode: Mode,
+    /// Where processing time comes from. Default: the system.
+    pub clock: Clock,
+    /// Where the metrics of this process are served over HTTP, at `/metrics`, in Prometheus' text format; port 0 takes a
+    /// free one. Processes that are [`launch`](crate::launch)ed take the ports after it. Default: nowhere.
+    pub metrics_addr: Option<SocketAddr>,
     /// Ends the jobs when it is raised. Every default has one of its own; clones of a configuration share theirs.
     pub interrupt: Interrupt,
+}
+
+/// How a job treats time. On input that ends both modes give the same results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Streaming if a source of the job does not end, else batch.
+    #[default]
+    Auto,
+    /// Event time stands still until all input has ended, and then passes at once: windows fire once, nothing is late. An
+    /// error where a source does not end.
+    Batch,
+    /// Watermarks advance as records come.
+    Streaming,
 }
 
 impl Default for Config {
@@ -30,6 +51,9 @@ impl Default for Config {
             compress_spill: false,
             hosts: Vec::new(),
             process: 0,
+            mode: Mode::Auto,
+            clock: Clock::system(),
+            metrics_addr: None,
             interrupt: Interrupt::default(),
         }
     }

@@ -1,10 +1,12 @@
 //! The environment: where a program's jobs are built and run.
 
 use crate::graph::{Graph, GraphDescription, Node, NodeId, OperatorStats};
+use crate::metrics::{Metrics, MetricsServer};
 use crate::report::{JobReport, Monitor, peak_resident};
-use crate::runtime::{Mesh, RunConfig};
+use crate::runtime::{JobControl, Mesh, RunConfig};
 use crate::{Config, Result};
 use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -34,6 +36,8 @@ struct EnvShared {
     /// Started by the first job. Held while a job runs: jobs of one environment run one after another.
     session: Mutex<Option<Session>>,
     monitor: Monitor,
+    metrics: Metrics,
+    metrics_server: Mutex<Option<MetricsServer>>,
     last_report: Mutex<Option<JobReport>>,
 }
 
@@ -55,6 +59,7 @@ impl Session {
         run.addresses = config.hosts.clone();
         run.process = config.process;
         run.interrupt = config.interrupt.clone();
+        run.clock = config.clock.clone();
         Ok(Self { memory, spill, mesh: Mesh::start(run)? })
     }
 }
@@ -74,6 +79,8 @@ impl Env {
             pending: Mutex::default(),
             session: Mutex::default(),
             monitor: Monitor::default(),
+            metrics: Metrics::default(),
+            metrics_server: Mutex::default(),
             last_report: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -108,25 +115,55 @@ impl Env {
         self.shared.monitor.clone()
     }
 
+    /// What the running job does, by operator and worker, and what it did once it has ended. For any thread.
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics.clone()
+    }
+
+    /// Serves the metrics of this process over HTTP, if [`Config::metrics_addr`] says so, and gives the address: as
+    /// configured, with the port that was taken for port 0. The first job does it too; whoever wants to know of an address
+    /// that cannot be used before that, or the port, asks here. Ends with [`Env::close`].
+    ///
+    /// # Errors
+    /// [`Error::Plan`](crate::Error::Plan) if the address is in use or not of this host.
+    pub fn serve_metrics(&self) -> Result<Option<SocketAddr>> {
+        let Some(address) = self.config().metrics_addr else { return Ok(None) };
+        let mut server = lock(&self.shared.metrics_server);
+        if let Some(server) = &*server {
+            return Ok(Some(server.address()));
+        }
+        let started = MetricsServer::start(address, self.metrics())?;
+        Ok(Some(server.insert(started).address()))
+    }
+
     pub(crate) fn describe(&self, root: NodeId) -> GraphDescription {
         self.graph().upstream_of(&[root]).describe()
     }
 
     /// Runs what the given nodes need.
     pub(crate) fn run(&self, name: &str, roots: &[NodeId]) -> Result<JobReport> {
+        self.run_controlled(name, roots, |_| {})
+    }
+
+    /// As [`Env::run`]; says how the job is controlled when it has started.
+    pub(crate) fn run_controlled(&self, name: &str, roots: &[NodeId], started_as: impl FnOnce(JobControl)) -> Result<JobReport> {
         let called = Instant::now();
         let graph = self.graph().upstream_of(roots);
         self.config().check()?;
+        let streaming = graph.is_streaming(self.config().mode)?;
         graph.check_memory(name, self.config())?;
         let mut started = lock(&self.shared.session);
         let session = self.started(&mut started)?;
         // All at once, so that no operator that takes more than its minimum leaves another without.
         let segments = graph.nodes.iter().map(|n| n.memory).sum::<usize>() * self.config().threads;
         let pot = session.memory.reserve(&format!("job {name}"), segments)?;
-        let lowered = graph.lower(name, &session.spill, &pot);
+        let lowered = graph.lower(name, &session.spill, &pot, (&self.config().clock, streaming));
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
-        let run = session.mesh.run(&lowered.plan)?;
+        let job = session.mesh.submit(&lowered.plan)?;
+        started_as(job.control());
+        self.shared.metrics.watch(name, job.counters(), &lowered.metrics);
+        let run = self.shared.metrics.publish_while(|| job.wait())?;
         let after = session.spill.stats();
         let first_part = lowered.metrics.iter().filter_map(|m| m.first_part.get()).min();
         let usage = session.memory.usage();
@@ -136,7 +173,13 @@ impl Env {
             name: node.name.clone(),
             records_in: node.records_in + metrics.rows_read.load(Relaxed),
             records_out: node.records_out,
+            bytes_in: node.bytes_in + metrics.bytes_read.load(Relaxed),
+            bytes_out: node.bytes_out,
             busy_seconds: node.busy_nanos as f64 / 1e9,
+            backpressured_seconds: node.blocked_nanos as f64 / 1e9,
+            idle_seconds: node.idle_nanos as f64 / 1e9,
+            late_records: metrics.late_records.load(Relaxed),
+            dropped_records: metrics.dropped_records.load(Relaxed),
             spilled_bytes: spill.bytes_written,
             spill_files: spill.files,
             merge_passes: metrics.merge_passes.load(Relaxed),
@@ -163,7 +206,11 @@ impl Env {
     fn started<'a>(&self, session: &'a mut Option<Session>) -> Result<&'a mut Session> {
         match session {
             Some(session) => Ok(session),
-            none => Ok(none.insert(Session::start(&self.shared.config)?)),
+            none => {
+                // Before other processes are waited for.
+                self.serve_metrics()?;
+                Ok(none.insert(Session::start(&self.shared.config)?))
+            }
         }
     }
 
@@ -180,6 +227,7 @@ impl Env {
     pub fn close(&self) {
         self.shared.monitor.forget();
         drop(lock(&self.shared.session).take());
+        drop(lock(&self.shared.metrics_server).take());
     }
 
     pub(crate) fn graph(&self) -> MutexGuard<'_, Graph> {

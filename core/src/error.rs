@@ -26,6 +26,14 @@ pub enum Error {
         /// What was wrong and where: the row, line or byte, what was expected and what was found.
         message: String,
     },
+    /// A connection could not be made or was lost, or what came over it was wrong.
+    #[error("{address}: {message}")]
+    Connection {
+        /// The other side.
+        address: String,
+        /// What was wrong and where.
+        message: String,
+    },
     /// The job graph cannot run: a wrong column, a type mismatch, an operation that the mode does not have.
     #[error("{0}")]
     Plan(String),

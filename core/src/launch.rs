@@ -3,6 +3,7 @@
 //! A started process holds the reading end of a pipe as its standard input. The pipe ends when the first process lets go of
 //! it, or dies: then the started one is interrupted. So nobody is left behind, however the first process ends.
 
+use crate::metrics;
 use crate::runtime::Interrupt;
 use crate::{Config, Error, Result, exit_code};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -46,11 +47,16 @@ pub fn launch(processes: usize, config: &mut Config) -> Result<Option<Children>>
     if let (Ok(hosts), Ok(process)) = (std::env::var(HOSTS), std::env::var(PROCESS)) {
         config.hosts = hosts.split(',').map(str::to_owned).collect();
         config.process = process.parse().map_err(|_| Error::Plan(format!("{PROCESS}: `{process}` is not a number")))?;
+        config.metrics_addr = config.metrics_addr.map(|address| metrics::of_process(address, config.process)).transpose()?;
         end_with_the_first(config.interrupt.clone())?;
         return Ok(None);
     }
     if processes <= 1 {
         return Ok(None);
+    }
+    if let Some(address) = config.metrics_addr {
+        // Here, so that it is known before anything is started.
+        (0..processes).try_for_each(|process| metrics::check(metrics::of_process(address, process)?))?;
     }
     config.hosts = free_addresses(processes)?;
     let program = std::env::current_exe().map_err(cannot)?;

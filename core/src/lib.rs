@@ -1,5 +1,6 @@
 //! Fluvial's engine: streams and tables, the job graph, and the runtime that runs it.
 
+mod asynchronous;
 mod batch;
 mod blocking;
 mod chain;
@@ -11,29 +12,37 @@ mod exchange;
 mod graph;
 pub mod io;
 mod launch;
+mod metrics;
 mod operator;
 mod process;
 mod queue;
 mod report;
 pub mod runtime;
+mod sink;
+mod source;
 mod state;
 mod stream;
 mod table;
 mod testing;
 mod time;
+mod tokio_runtime;
 mod window;
 
+pub use asynchronous::{AsyncMap, Backoff};
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
-pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, format_bytes, parse_bytes};
+pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, Mode, format_bytes, parse_bytes};
 pub use env::Env;
 pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
 pub use launch::{Children, launch};
+pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
 pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
 pub use process::{KeyedContext, KeyedProcessFunction, OutputTag, TimeDomain, Timer};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
+pub use sink::{CollectStream, FileSink, SocketOptions};
+pub use source::{ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile};
 pub use state::{AggregatingState, KeyedState, ListState, MapState, ReducingState, Ttl, ValueState};
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,
@@ -43,7 +52,7 @@ pub use table::{
     AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Spool, Table, parse_aggregates,
     parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };
-pub use time::Clock;
+pub use time::{Clock, WatermarkGenerator, WatermarkStrategy};
 pub use window::{
     Aligned, ContinuousTrigger, CountEvictor, CountTrigger, DeltaEvictor, DeltaTrigger, ElementGap, EndOfStreamTrigger, Evictor,
     EvictorContext, FixedGap, Gap, Global, GlobalWindow, NeverTrigger, ProcessWindowFunction, PurgingTrigger, Session, Sliding,

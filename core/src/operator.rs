@@ -5,6 +5,7 @@ use crate::{Batch, Result};
 use fluvial_memory::{MemoryManager, Progress, Waker};
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A runtime operator: one instance a worker.
 ///
@@ -46,7 +47,9 @@ pub trait Operator {
         Ok(Progress::Done)
     }
 
-    /// A processing-time timer set with [`Output::set_timer`] is due; `now` in milliseconds UTC.
+    /// A processing-time timer set with [`Output::set_timer`] is due; `now` in milliseconds UTC, by the job's clock. Timers
+    /// that are left when all inputs have ended are due then, in order, `now` being the time they were set for; none can be
+    /// set any more. It is also called once after [`Operator::restore`], to set timers for what was taken back.
     fn on_timer(&mut self, now: i64, out: &mut dyn Output) -> Result<Progress> {
         let _ = (now, out);
         Ok(Progress::Done)
@@ -94,6 +97,12 @@ pub trait Operator {
         i64::MAX
     }
 
+    /// Whether the operator has work under way beside its calls, with nothing of them left undone: async I/O, say. Then a call
+    /// of its waker leads to [`Operator::resume`] also without an earlier [`Progress::More`] or [`Progress::Waiting`].
+    fn has_background_work(&self) -> bool {
+        false
+    }
+
     /// Of a timestamp assigner: only records later than this follow from this instance.
     fn watermark(&self) -> i64 {
         i64::MIN
@@ -116,8 +125,15 @@ pub trait Source {
         Ok(())
     }
 
-    /// Emits about one batch. `More`: call again; `Waiting`: the waker will be called; `Done`: the source has ended here.
+    /// Emits about one batch. `More`: call again; `Waiting`: the waker will be called, or a timer set with
+    /// [`Output::set_timer`] is due first; `Done`: the source has ended here.
     fn poll(&mut self, out: &mut dyn Output) -> Result<Progress>;
+
+    /// After [`Progress::Waiting`]: when the source is to be polled again even if nothing wakes it. If that is very soon the
+    /// worker does not sleep until then, so that a record which is due leaves within microseconds.
+    fn wake_at(&self) -> Option<Instant> {
+        None
+    }
 
     /// This instance's watermark: only records later than it follow. `i64::MIN` where the source has no event time.
     fn watermark(&self) -> i64 {
@@ -173,7 +189,7 @@ pub trait Output {
         0
     }
 
-    /// Asks for [`Operator::on_timer`] at a processing time, milliseconds UTC.
+    /// Asks for [`Operator::on_timer`], or [`Source::poll`], at a processing time, milliseconds UTC by the job's clock.
     fn set_timer(&mut self, at: i64);
 }
 

@@ -1,5 +1,6 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fluvial_core::{Config, Error, Interrupt, JoinType, Result, exit_code, parse_bytes};
+use fluvial_core::{Config, Error, Interrupt, JoinType, Result, exit_code, parse_bytes, parse_metrics_addr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// One engine for data that ends and data that does not.
@@ -198,6 +199,13 @@ pub struct Common {
     /// Write what the job did, by operator, to this file
     #[arg(long, value_name = "FILE.json", help_heading = "Running")]
     pub stats: Option<PathBuf>,
+    /// Print what each operator does, once a second and at the end, on standard error
+    #[arg(long, help_heading = "Running")]
+    pub metrics: bool,
+    /// Serve the metrics of this process as Prometheus text at http://ADDR/metrics; without a host, on this host alone. Processes
+    /// that --processes starts take the ports after it
+    #[arg(long, value_name = "[HOST]:PORT", value_parser = parse_metrics_addr, help_heading = "Running")]
+    pub metrics_addr: Option<SocketAddr>,
     /// Print the plan and do not run it
     #[arg(long, help_heading = "Running")]
     pub explain: bool,
@@ -208,6 +216,7 @@ impl Common {
     /// A hosts file that cannot be read, or settings out of range.
     pub fn config(&self, interrupt: &Interrupt) -> Result<Config> {
         let mut config = Config { memory: self.memory, interrupt: interrupt.clone(), ..Config::default() };
+        config.metrics_addr = self.metrics_addr;
         config.threads = self.threads.unwrap_or(config.threads);
         if let Some(dir) = &self.spill_dir {
             config.spill_dir = dir.clone();

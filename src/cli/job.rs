@@ -1,14 +1,15 @@
 use super::args::Common;
 use super::table::TablePrinter;
-use super::{output, progress, stats};
+use super::{metrics, output, progress, stats};
 use fluvial_core::{Children, DataStream, Env, Interrupt, Result, Spool, Table, launch};
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 
 /// One command's job: where it runs and what is to be told of it.
 pub struct Job {
     pub env: Env,
     children: Option<Children>,
     stats: Option<stats::StatsFile>,
+    metrics: bool,
     explain: bool,
 }
 
@@ -19,7 +20,16 @@ impl Job {
         // Before anything runs: whoever names a file that cannot be written hears of it at once.
         let first = config.process == 0 && !common.explain;
         let stats = common.stats.as_deref().filter(|_| first).map(stats::StatsFile::create).transpose()?;
-        Ok(Self { env: Env::new(config), children, stats, explain: common.explain })
+        let any_port = config.metrics_addr.is_some_and(|address| address.port() == 0);
+        let env = Env::new(config);
+        if !common.explain
+            && let Some(address) = env.serve_metrics()?
+            && any_port
+        {
+            // Nobody else knows the port. With standard error closed, nobody is told.
+            let _ = writeln!(io::stderr(), "fluvial: metrics of process {} at http://{address}/metrics", env.config().process);
+        }
+        Ok(Self { env, children, stats, metrics: common.metrics, explain: common.explain })
     }
 
     /// Writes a table to a file, or prints it for `-`.
@@ -31,7 +41,7 @@ impl Job {
         if self.explain {
             return output::print(format_args!("{}", table.explain()));
         }
-        let rows = progress::show(&self.env, || table.spool());
+        let rows = self.watch(|| table.spool());
         let rows = rows.map(|rows| self.first().then_some(rows));
         // Everything else ends before anything is printed: who reads it may take their time.
         print(self.close(rows)?)
@@ -42,7 +52,7 @@ impl Job {
         if self.explain {
             return output::print(format_args!("{}", counts.explain()));
         }
-        let counts = progress::show(&self.env, || counts.collect());
+        let counts = self.watch(|| counts.collect());
         let first = self.first();
         let count: u128 = self.close(counts)?.into_iter().sum();
         if first { output::print(format_args!("{count}\n")) } else { Ok(()) }
@@ -53,8 +63,13 @@ impl Job {
         if self.explain {
             return output::print(format_args!("{}", self.env.explain()));
         }
-        let done = progress::show(&self.env, || self.env.execute(name));
+        let done = self.watch(|| self.env.execute(name));
         self.close(done.map(drop))
+    }
+
+    /// Runs a job and shows how it goes.
+    fn watch<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.metrics { metrics::show(&self.env, run) } else { progress::show(&self.env, run) }
     }
 
     fn first(&self) -> bool {

@@ -3,6 +3,7 @@
 mod args;
 mod demo;
 mod job;
+mod metrics;
 mod output;
 mod progress;
 mod signals;

@@ -3,6 +3,7 @@
 mod full_disk;
 mod interrupt;
 mod kit;
+mod metrics;
 mod terminal;
 mod wrong;
 

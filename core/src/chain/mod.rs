@@ -25,6 +25,8 @@ pub struct Context<'a> {
     pub(crate) out: &'a mut dyn Output,
     /// Event time of the record in hand, milliseconds UTC; `i64::MIN` where the stream has none.
     pub(crate) time: i64,
+    /// Which split of the source the record in hand is of; sources with several say so before they push.
+    pub(crate) split: u32,
     /// Where the batch in hand stands in an ordered stream.
     pub(crate) position: Option<Position>,
     /// The first error; what is pushed after it is dropped.
@@ -33,7 +35,7 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(crate) fn new(out: &'a mut dyn Output) -> Self {
-        Self { out, time: i64::MIN, position: None, error: None }
+        Self { out, time: i64::MIN, split: 0, position: None, error: None }
     }
 
     /// Fails the job with the first error that is set.

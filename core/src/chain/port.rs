@@ -10,7 +10,7 @@ pub(crate) const BATCH_RECORDS: usize = 1024;
 pub(crate) struct TypedPort<T> {
     port: usize,
     records: Vec<T>,
-    /// Event times beside the records; empty while the stream has none.
+    /// Event times beside the records; empty while none of them has one.
     times: Vec<i64>,
     order: Order,
 }
@@ -39,8 +39,16 @@ impl<T: Clone + Send + 'static> TypedPort<T> {
         Self { port, records: Vec::new(), times: Vec::new(), order: Order::default() }
     }
 
+    /// The first record with an event time came behind others without.
+    #[cold]
+    fn fill(&mut self) {
+        self.times.reserve(self.records.capacity());
+        self.times.resize(self.records.len() - 1, i64::MIN);
+    }
+
     fn send(&mut self, position: Option<Position>, context: &mut Context<'_>) {
         if context.failed() {
+            self.times.clear();
             return self.records.clear();
         }
         let mut batch = Batch::typed(std::mem::take(&mut self.records));
@@ -59,9 +67,15 @@ impl<T: Clone + Send + 'static> Collector<T> for TypedPort<T> {
     fn push(&mut self, record: T, context: &mut Context<'_>) {
         if self.records.capacity() == 0 {
             self.records.reserve(BATCH_RECORDS);
+            if context.time != i64::MIN {
+                self.times.reserve(BATCH_RECORDS);
+            }
         }
         self.records.push(record);
-        if context.time != i64::MIN {
+        if context.time != i64::MIN || !self.times.is_empty() {
+            if self.times.len() + 1 < self.records.len() {
+                self.fill();
+            }
             self.times.push(context.time);
         }
         // A positioned batch is cut at its end only: where it stands is not known before.
@@ -138,5 +152,42 @@ fn send(port: usize, records: Records, position: Option<Position>, context: &mut
     let batch = Batch { records, event_times: None, changes: None, position };
     if let Err(error) = context.out.send(port, batch) {
         context.fail(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Output, Result};
+
+    #[derive(Default)]
+    struct Sent(Vec<Batch>);
+
+    impl Output for Sent {
+        fn send(&mut self, _port: usize, batch: Batch) -> Result<()> {
+            self.0.push(batch);
+            Ok(())
+        }
+        fn congested(&self, _port: usize) -> bool {
+            false
+        }
+        fn set_timer(&mut self, _at: i64) {}
+    }
+
+    #[test]
+    fn records_with_and_without_event_times_keep_them_apart() {
+        let mut sent = Sent::default();
+        let mut context = Context::new(&mut sent);
+        let mut port = TypedPort::<u64>::new(0);
+        for batch in [[None, Some(5), None, Some(7)], [None; 4], [Some(1), None, None, None]] {
+            for (record, time) in batch.into_iter().enumerate() {
+                context.time = time.unwrap_or(i64::MIN);
+                port.push(record as u64, &mut context);
+            }
+            port.end_batch(None, &mut context);
+        }
+        let times: Vec<_> = sent.0.iter().map(|b| (b.len(), b.event_times.clone())).collect();
+        let none = i64::MIN;
+        assert_eq!(times, [(4, Some(vec![none, 5, none, 7])), (4, None), (4, Some(vec![1, none, none, none]))]);
     }
 }

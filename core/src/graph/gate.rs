@@ -13,6 +13,7 @@ use crate::{Batch, Operator, OperatorContext, Output, Progress, Restored, Result
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// The build side of one join in one run: open on a worker once it has ended there.
 pub(super) struct Gate {
@@ -129,6 +130,11 @@ impl Source for GatedSource {
             self.closed.pop();
         }
         self.source.poll(out)
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        // Behind a closed door there is nothing to wake up for.
+        if self.closed.is_empty() { self.source.wake_at() } else { None }
     }
 
     fn watermark(&self) -> i64 {

@@ -1,8 +1,9 @@
 use super::gate::{Gate, GatedSource, Opens, StartLine, gates};
-use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskContext};
+use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskContext, Timing};
 use crate::chain::AnyCollector;
-use crate::runtime::{Edge, NodeKind, Partitioner, Plan, PlanNode, Route};
-use crate::{Batch, OperatorContext, Result};
+use crate::runtime::{Edge, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route};
+use crate::time::{AssignedSource, AssigningOperator};
+use crate::{Batch, Clock, OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
 use std::any::TypeId;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ struct Chain {
 
 impl Graph {
     /// Fuses chains and gives the runtime its plan. Nodes of the plan are in the order of the graph.
-    pub(crate) fn lower(self, name: &str, spill: &SpillManager, pot: &Reservation) -> Lowered {
+    /// `time`: the job's clock, and whether it runs in streaming mode.
+    pub(crate) fn lower(self, name: &str, spill: &SpillManager, pot: &Reservation, time: (&Clock, bool)) -> Lowered {
         let description = self.describe();
         let consumers = self.consumers();
         let (waits, opens) = self.hang_gates();
@@ -62,6 +64,8 @@ impl Graph {
                 memory: members.iter().map(|n| n.memory).sum(),
                 sides: members[0].sides.as_slice().into(),
                 start: start.clone(),
+                clock: time.0.clone(),
+                streaming: time.1,
             };
             PlanNode {
                 id,
@@ -144,11 +148,15 @@ struct Resources {
     memory: usize,
     sides: Arc<[(String, TypeId)]>,
     start: Arc<StartLine>,
+    clock: Clock,
+    streaming: bool,
 }
 
 impl Resources {
     fn task(&self, operator: &OperatorContext) -> TaskContext {
-        TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory).with_sides(&self.sides)
+        TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory)
+            .with_sides(&self.sides)
+            .with_time(&self.clock, self.streaming)
     }
 }
 
@@ -174,18 +182,24 @@ fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>
         },
         Body::Source { .. } => NodeKind::Source(Arc::new(move |context| {
             let Body::Source { make, port } = &members[0].body else { unreachable!("matched above") };
-            let rest = if members.len() == 1 { port(0) } else { collector(&members[1..], &resources.task(context))? };
-            let source = make(&resources.task(context), rest)?;
+            let task = resources.task(context);
+            let rest = if members.len() == 1 { port(0) } else { collector(&members[1..], &task)? };
+            let source = AssignedSource::wrap(make(&task, rest)?, &task);
             let source = GatedSource::new(source, &waits, &resources.start, context);
             resources.start.arrive(context);
             Ok(Box::new(source))
         })),
-        Body::Link { .. } | Body::Sink { .. } => NodeKind::Operator(Arc::new(move |context| {
-            let (Body::Link { head, .. } | Body::Sink { head, .. }) = &members[0].body else { unreachable!("matched above") };
-            let operator = head(collector(&members, &resources.task(context))?)?;
-            resources.start.arrive(context);
-            Ok(operator)
-        })),
+        Body::Link { .. } | Body::Sink { .. } => {
+            let assigns = resources.streaming && members.iter().any(|n| n.timing == Timing::Assigns);
+            let make: OperatorFactory = Arc::new(move |context| {
+                let (Body::Link { head, .. } | Body::Sink { head, .. }) = &members[0].body else { unreachable!("matched above") };
+                let task = resources.task(context);
+                let chain = head(collector(&members, &task)?)?;
+                resources.start.arrive(context);
+                Ok(if assigns { Box::new(AssigningOperator::new(chain, &task)) } else { chain })
+            });
+            if assigns { NodeKind::TimestampAssigner(make) } else { NodeKind::Operator(make) }
+        }
     }
 }
 

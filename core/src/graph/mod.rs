@@ -5,6 +5,7 @@
 //! record-at-a-time steps into one operator each and gives the runtime its plan. The graph prints ([`explain`]) and
 //! serializes to JSON; whatever shows a job uses that.
 
+mod ends;
 mod explain;
 mod gate;
 mod lower;
@@ -50,10 +51,24 @@ pub(crate) struct Node {
     pub(crate) outputs: usize,
     /// Side outputs that somebody asked for, by name and record type: ports from 1 on.
     pub(crate) sides: Vec<(String, TypeId)>,
+    /// When it gives its results.
+    pub(crate) timing: Timing,
     /// Whether its output ends.
     pub(crate) bounded: bool,
     /// Estimated size of the output, where something is known; decides build sides.
     pub(crate) estimate: Option<Estimate>,
+}
+
+/// When a node gives its results, by its inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Timing {
+    /// As their records come, or as event time passes.
+    #[default]
+    AsTheyCome,
+    /// When they have ended: inputs without end are an error.
+    AtTheEnd,
+    /// As their records come, whose event times it assigns: its watermark replaces theirs.
+    Assigns,
 }
 
 /// How much a node is expected to give.
@@ -180,6 +195,12 @@ impl Node {
     #[must_use]
     pub(crate) fn reserves(self, memory: usize) -> Self {
         Self { memory, ..self }
+    }
+
+    /// Says when it gives its results.
+    #[must_use]
+    pub(crate) fn timing(self, timing: Timing) -> Self {
+        Self { timing, ..self }
     }
 
     /// The name shown to people: the user's, or the kind.

@@ -1,9 +1,10 @@
-use crate::{OperatorContext, Result};
+use crate::time::SplitTimes;
+use crate::{Clock, OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
 use serde::Serialize;
 use std::any::TypeId;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -18,6 +19,11 @@ pub(crate) struct TaskContext {
     pot: Reservation,
     /// Whether the budget is several times that.
     ample: bool,
+    /// The job's clock.
+    clock: Clock,
+    streaming: bool,
+    /// Event time of the splits that this instance reads.
+    splits: SplitTimes,
     /// Segments that the node's description promised and this instance has not reserved yet.
     promised: Arc<AtomicUsize>,
     /// Side outputs that somebody asked for: ports from 1 on.
@@ -41,6 +47,9 @@ impl TaskContext {
             ample,
             promised: Arc::new(promised.into()),
             sides: Arc::default(),
+            splits: SplitTimes::new(&Clock::system()),
+            clock: Clock::system(),
+            streaming: true,
         }
     }
 
@@ -50,15 +59,31 @@ impl TaskContext {
         self
     }
 
+    /// The same, by this clock; whether in streaming mode.
+    pub(crate) fn with_time(mut self, clock: &Clock, streaming: bool) -> Self {
+        self.splits = SplitTimes::new(clock);
+        (self.clock, self.streaming) = (clock.clone(), streaming);
+        self
+    }
+
+    /// Where processing time comes from.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whether event time advances as records come; else it does at the end, at once.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streaming
+    }
+
+    /// What the instance's source and the assigner behind it tell each other of splits.
+    pub(crate) fn splits(&self) -> &SplitTimes {
+        &self.splits
+    }
+
     /// The side outputs that somebody asked for, by name and record type; the first has port 1.
     pub(crate) fn sides(&self) -> &[(String, TypeId)] {
         &self.sides
-    }
-
-    /// Processing time.
-    pub(crate) fn clock(&self) -> &crate::time::Clock {
-        static CLOCK: std::sync::OnceLock<crate::time::Clock> = std::sync::OnceLock::new();
-        CLOCK.get_or_init(Default::default)
     }
 
     /// Whether the budget is several times what the job's operators reserve.
@@ -99,6 +124,13 @@ pub(crate) struct NodeMetrics {
     /// When the first of them had been read.
     pub(crate) first_part: OnceLock<Instant>,
     pub(crate) merge_passes: AtomicU64,
+    /// Records that came after the watermark had passed them.
+    pub(crate) late_records: AtomicU64,
+    /// Records that were thrown away, late ones among them.
+    pub(crate) dropped_records: AtomicU64,
+    /// Keyed state: each instance adds and takes off what its own grows and shrinks by.
+    pub(crate) state_bytes: AtomicI64,
+    pub(crate) state_entries: AtomicI64,
 }
 
 impl NodeMetrics {
@@ -119,8 +151,20 @@ pub struct OperatorStats {
     pub records_in: u64,
     /// Records that it gave.
     pub records_out: u64,
+    /// Bytes of the records that it was given, as they lie in memory, and of the files that it read.
+    pub bytes_in: u64,
+    /// Bytes of the records that it gave, on all edges.
+    pub bytes_out: u64,
     /// Seconds that its instances worked, summed over the workers.
     pub busy_seconds: f64,
+    /// Seconds that they were held up by outputs without room, summed over the workers.
+    pub backpressured_seconds: f64,
+    /// Seconds of the rest, summed over the workers.
+    pub idle_seconds: f64,
+    /// Records that came after the watermark had passed them.
+    pub late_records: u64,
+    /// Records that were thrown away, late ones among them.
+    pub dropped_records: u64,
     /// Bytes written to spill files.
     pub spilled_bytes: u64,
     /// Spill files written.

@@ -24,9 +24,13 @@ mod text;
 pub use format::{CsvOptions, Format, JsonOptions, TextOptions};
 pub use input::{BatchReader, Scan, ScanOptions, Split, TableInput};
 pub use output::{Compression, TableWriter, WriteOptions, Written, create};
+pub(crate) use output::{PendingFile, SealedFile, sync_folder};
 pub use parquet::{EncodedRowGroup, ParquetFile, RowGroupEncoder};
 pub use paths::resolve;
+pub(crate) use paths::skipped;
 pub use predicate::{ColumnPredicate, PredicateOp};
+pub(crate) use text::encode_csv;
+pub(crate) use text::{BYTE_ORDER_MARK, newlines_before};
 pub use text::{LineReader, Lines, RecordInput, RecordReader, TextEncoder, TextFile, lines};
 
 use crate::Error;
@@ -34,6 +38,6 @@ use std::fmt::Display;
 use std::path::Path;
 
 /// An error about a file.
-fn file_error(path: &Path, message: impl Display) -> Error {
+pub(crate) fn file_error(path: &Path, message: impl Display) -> Error {
     Error::File { path: path.to_owned(), message: message.to_string() }
 }

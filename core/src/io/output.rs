@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 /// How files are written.
 #[derive(Clone, Debug)]
@@ -125,16 +125,16 @@ pub fn create(
     }
 }
 
-/// A file under a temporary, hidden name beside its target.
+/// A file under a hidden name beside its target. Dropped, it is removed.
 #[derive(Debug)]
-pub(super) struct PendingFile {
+pub(crate) struct PendingFile {
     file: NamedTempFile,
     target: PathBuf,
     sync: bool,
 }
 
 impl PendingFile {
-    pub(super) fn create(target: &Path, sync: bool) -> Result<Self> {
+    pub(crate) fn create(target: &Path, sync: bool) -> Result<Self> {
         let name = target.file_name().ok_or_else(|| file_error(target, "not a file name"))?;
         if target.is_dir() {
             return Err(file_error(target, "is a directory"));
@@ -155,20 +155,69 @@ impl PendingFile {
         Ok(Self { file, target: target.to_owned(), sync })
     }
 
+    /// A file that is called `hidden` until it is complete; `None` if there is one of that name or of the target's.
+    pub(crate) fn create_as(target: &Path, hidden: &str, sync: bool) -> Result<Option<Self>> {
+        let folder = target.parent().unwrap_or(Path::new("."));
+        let file =
+            tempfile::Builder::new().prefix(hidden).rand_bytes(0).permissions(Permissions::from_mode(0o666)).tempfile_in(folder);
+        match file {
+            // Whoever has the hidden name is the only one who may take the target's, so nobody does in between.
+            Ok(file) => Ok((!target.exists()).then(|| Self { file, target: target.to_owned(), sync })),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(file_error(target, creation_failed(folder, &error))),
+        }
+    }
+
     pub(super) fn file(&self) -> &File {
         self.file.as_file()
     }
 
+    /// Completes the file, which stays hidden.
+    pub(crate) fn seal(self) -> Result<SealedFile> {
+        let Self { file, target, sync } = self;
+        let bytes = file.as_file().metadata().map_err(|e| file_error(&target, e))?.len();
+        if sync {
+            file.as_file().sync_all().map_err(|e| file_error(&target, e))?;
+        }
+        Ok(SealedFile { hidden: file.into_temp_path(), target, bytes, sync })
+    }
+
     /// Gives the file its name; returns its size.
     pub(super) fn commit(self) -> Result<u64> {
-        let target = self.target;
-        let bytes = self.file.as_file().metadata().map_err(|e| file_error(&target, e))?.len();
-        if self.sync {
-            self.file.as_file().sync_all().map_err(|e| file_error(&target, e))?;
-        }
-        self.file.persist(&target).map_err(|e| file_error(&target, e.error))?;
-        Ok(bytes)
+        self.seal()?.commit()
     }
+}
+
+/// A complete file that is still hidden. Dropped, it is removed.
+#[derive(Debug)]
+pub(crate) struct SealedFile {
+    hidden: TempPath,
+    target: PathBuf,
+    bytes: u64,
+    sync: bool,
+}
+
+impl SealedFile {
+    /// Gives the file its name; returns its size.
+    pub(crate) fn commit(self) -> Result<u64> {
+        let target = self.target;
+        self.hidden.persist(&target).map_err(|e| file_error(&target, e.error))?;
+        if self.sync {
+            sync_folder(&target)?;
+        }
+        Ok(self.bytes)
+    }
+
+    /// Leaves the file where it is, hidden.
+    pub(crate) fn keep(self) -> Result<()> {
+        self.hidden.keep().map(drop).map_err(|e| file_error(&self.target, e.error))
+    }
+}
+
+/// Waits until the name of a file is on the disk.
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| file_error(path, e))
 }
 
 impl Write for PendingFile {

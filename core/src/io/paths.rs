@@ -62,7 +62,8 @@ fn pattern(input: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn skipped(path: &Path) -> bool {
+/// Whether a file is hidden, or not meant to be read: some write under such a name until a file is complete.
+pub(crate) fn skipped(path: &Path) -> bool {
     path.file_name().is_some_and(|name| matches!(name.as_encoded_bytes().first(), Some(b'.' | b'_')))
 }
 

@@ -86,6 +86,7 @@ impl Printer {
             }
             _ => {
                 state.write(text)?;
+                state.flush()?;
                 match position {
                     Some(position) if position.last && position.range == state.turn => state.advance(),
                     _ => Ok(()),
@@ -107,8 +108,7 @@ impl Printer {
         while let Some((_, piece)) = state.early.pop_first() {
             state.release(&piece)?;
         }
-        let flushed = state.out.flush();
-        state.written(flushed)
+        state.flush()
     }
 }
 
@@ -155,6 +155,15 @@ impl State {
         }
         let written = self.out.write_all(text);
         self.written(written)
+    }
+
+    /// What has been written is seen, however long the next line takes to come.
+    fn flush(&mut self) -> Result<()> {
+        if self.unread {
+            return Ok(());
+        }
+        let flushed = self.out.flush();
+        self.written(flushed)
     }
 
     /// Who closes the output early (`| head`) has seen enough: that is not an error of the job.
@@ -226,6 +235,16 @@ mod tests {
         printer.print(at(9, 0, false), b"g").unwrap();
         printer.close().unwrap();
         assert_eq!(shown.text(), "abcdefg");
+    }
+
+    #[test]
+    fn lines_are_seen_before_the_job_ends() {
+        let shown = Shown::default();
+        let inner = shown.target();
+        let buffered: PrintTarget = Arc::new(move || Box::new(io::BufWriter::new(inner())));
+        let printer = Printer::new(&buffered, &std::env::temp_dir(), 1);
+        printer.print(None, b"now\n").unwrap();
+        assert_eq!(shown.text(), "now\n");
     }
 
     #[test]

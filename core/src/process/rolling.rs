@@ -6,7 +6,6 @@ use crate::graph::TaskContext;
 use crate::state::{BLOCK, KeyBlock, KeyRef, StateTable, section};
 use crate::stream::{Data, DataStream, KeySelector, KeyedStream};
 use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, Snapshot};
-use fluvial_memory::NormalizedKey;
 use std::marker::PhantomData;
 
 /// The name under which the state is stored.
@@ -41,7 +40,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         self.stateful("rolling_fold", move |key, state: &mut Option<A>, record, time, outputs| {
             let value = state.get_or_insert_with(|| initial.clone());
             f(value, record);
-            outputs.push((decode::<S::Key>(key), value.clone()), time);
+            outputs.push((key.decode::<S::Key>(), value.clone()), time);
         })
     }
 
@@ -50,7 +49,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         self.stateful("rolling_aggregate", move |key, state: &mut Option<A::Accumulator>, record, time, outputs| {
             let accumulator = state.get_or_insert_with(|| aggregator.create());
             aggregator.add(accumulator, record);
-            outputs.push((decode::<S::Key>(key), aggregator.finish(accumulator.clone())), time);
+            outputs.push((key.decode::<S::Key>(), aggregator.finish(accumulator.clone())), time);
         })
     }
 
@@ -117,12 +116,6 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         let selector = self.selector.clone();
         self.keyed_operator(kind, move |context| Ok(Stateful::new(selector.clone(), step.clone(), context)))
     }
-}
-
-/// # Panics
-/// Never: the key was encoded by its own type.
-fn decode<K: NormalizedKey>(key: KeyRef<'_>) -> K {
-    K::decode(&mut &key.bytes[..]).expect("a key decodes what it has encoded")
 }
 
 /// Gives a function each record with the value of its key.

@@ -12,7 +12,7 @@ use super::source::SourceHarness;
 use super::streaming_head::StreamingHead;
 use super::time::{Supersteps, Time};
 use super::wake::Wake;
-use crate::{Batch, Operator, OperatorContext, Output, Progress, Restored, Result, Waker};
+use crate::{Batch, Operator, OperatorContext, Output, Progress, Restored, Result};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -98,12 +98,15 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
     let wake = Wake::new(scope.worker().sync_activator_for(info.address.to_vec()));
     let context = context(job, node, worker, wake.clone());
     let instance = Instance::new(job.clone(), (node.id, worker), Outlets::new(ports), wake, activator);
+    // An operator with state of a former run asks for the timers in it, an assigner for the time of its first look.
+    let asks = Cell::new(matches!(node.kind, NodeKind::TimestampAssigner(_)));
     let operator = |factory: &OperatorFactory| {
         make(job, node, || {
             let mut operator = factory(&context)?;
             operator.open(&context)?;
             if let Some(state) = restored(job, &context)? {
                 operator.restore(state)?;
+                asks.set(true);
             }
             Ok(operator)
         })
@@ -139,6 +142,9 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
             Harness::StreamingHead(head)
         }
     };
+    if asks.get() {
+        harness.instance().outlets.set_timer(i64::MIN);
+    }
     builder.build_reschedule(move |capabilities| {
         harness.instance().hand_out(capabilities);
         move |frontiers| harness.activate(frontiers)
@@ -180,7 +186,6 @@ fn make<O>(job: &Job, node: &PlanNode, f: impl FnOnce() -> Result<O>) -> Option<
 }
 
 fn context(job: &Job, node: &PlanNode, worker: usize, wake: Wake) -> OperatorContext {
-    let waker: Waker = Arc::new(move || wake.wake());
     OperatorContext {
         node: node.id,
         name: node.name.clone(),
@@ -191,7 +196,7 @@ fn context(job: &Job, node: &PlanNode, worker: usize, wake: Wake) -> OperatorCon
         process: job.topology.process,
         processes: job.topology.processes,
         memory: job.memory.clone(),
-        waker,
+        waker: wake.waker(),
         shared: job.shared.clone(),
     }
 }

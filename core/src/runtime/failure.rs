@@ -43,7 +43,7 @@ pub(super) fn install_hook() {
 }
 
 /// Calls `f`; a panic comes back as its message and place.
-pub(super) fn guard<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+pub(crate) fn guard<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     let outer = GUARDED.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(f));
     GUARDED.set(outer);

@@ -1,5 +1,6 @@
 //! What every harness has: its place in the job, its outputs, how it is called again, its epoch, and what it counts.
 
+use super::counters::{InstanceCounters, add};
 use super::epochs::SnapshotPart;
 use super::job::{Job, named};
 use super::outlet::Outlets;
@@ -7,8 +8,8 @@ use super::time::Time;
 use super::wake::Wake;
 use crate::{Error, Result, Snapshot};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 use timely::dataflow::operators::Capability;
 use timely::scheduling::Activator;
 
@@ -27,6 +28,10 @@ pub(super) struct Instance {
     told: u64,
     pub records_in: u64,
     pub batches_in: u64,
+    pub bytes_in: u64,
+    counters: Arc<InstanceCounters>,
+    /// Whether an output had no room when that was last looked at.
+    blocked: bool,
     /// The timer that the worker has been asked to call for.
     alarm: i64,
 }
@@ -36,6 +41,7 @@ impl Instance {
         job.register(wake.clone());
         let epoch = job.first_epoch;
         let at = Time::new(0, 0, i64::MIN);
+        let counters = job.counters.nodes[node].instances[worker % job.topology.threads].clone();
         Self {
             job,
             node,
@@ -48,6 +54,9 @@ impl Instance {
             told: epoch,
             records_in: 0,
             batches_in: 0,
+            bytes_in: 0,
+            counters,
+            blocked: false,
             alarm: i64::MIN,
         }
     }
@@ -63,28 +72,33 @@ impl Instance {
     }
 
     /// An activation begins: what wakes the harness from here on leads to another one.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin(&mut self) -> Instant {
         self.wake.running();
+        let start = Instant::now();
+        let now = self.job.counters.nanos(start);
+        if std::mem::take(&mut self.blocked) { &self.counters.blocked } else { &self.counters.idle }.stop(now);
+        self.counters.busy.start(now);
+        start
     }
 
     /// An activation ends: counts it.
-    pub(super) fn end(&mut self, start: Instant) {
-        let counters = &self.job.counters[self.node];
-        let add = |counter: &AtomicU64, n: &mut u64| {
-            if *n > 0 {
-                counter.fetch_add(std::mem::take(n), Relaxed);
-            }
-        };
-        add(&counters.records_in, &mut self.records_in);
-        add(&counters.batches_in, &mut self.batches_in);
-        add(&counters.records_out, &mut self.outlets.records);
-        add(&counters.batches_out, &mut self.outlets.batches);
-        counters.busy_nanos.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+    pub(super) fn end(&mut self) {
+        let counters = &*self.counters;
+        add(&counters.records_in, std::mem::take(&mut self.records_in));
+        add(&counters.batches_in, std::mem::take(&mut self.batches_in));
+        add(&counters.bytes_in, std::mem::take(&mut self.bytes_in));
+        add(&counters.records_out, std::mem::take(&mut self.outlets.records));
+        add(&counters.batches_out, std::mem::take(&mut self.outlets.batches));
+        add(&counters.bytes_out, self.outlets.take_bytes());
+        let now = self.job.counters.nanos(Instant::now());
+        counters.busy.stop(now);
+        if self.blocked { &counters.blocked } else { &counters.idle }.start(now);
     }
 
     /// Whether an output has no room; the harness is woken when it has.
-    pub(super) fn blocked(&self) -> bool {
-        self.outlets.wait_for_room(&self.wake)
+    pub(super) fn blocked(&mut self) -> bool {
+        self.blocked = self.outlets.wait_for_room(&self.wake);
+        self.blocked
     }
 
     /// Asks for another activation.
@@ -117,6 +131,7 @@ impl Instance {
             self.outlets.flush()?;
             self.outlets.downgrade(time);
             self.at = time;
+            self.counters.watermark.store(time.watermark, Relaxed);
         }
         Ok(())
     }
@@ -138,6 +153,7 @@ impl Instance {
     pub(super) fn finish(&mut self, snapshot: Snapshot) -> Result<()> {
         self.outlets.flush()?;
         self.outlets.close();
+        self.counters.watermark.store(i64::MAX, Relaxed);
         self.save(self.epoch, snapshot, true);
         Ok(())
     }
@@ -169,7 +185,8 @@ impl Instance {
     /// Has the harness called when its next processing-time timer is due. Gives the current time, milliseconds UTC, if one is.
     pub(super) fn due_timer(&mut self) -> Option<i64> {
         let at = self.outlets.timers.peek()?.0;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        let clock = &self.job.options.clock;
+        let now = clock.now();
         if at <= now {
             while self.outlets.timers.peek().is_some_and(|t| t.0 <= now) {
                 self.outlets.timers.pop();
@@ -178,8 +195,20 @@ impl Instance {
         }
         if self.alarm != at {
             self.alarm = at;
-            self.again_after(Duration::from_millis((at - now) as u64));
+            if let Some(delay) = clock.call_at(at, || self.wake.waker()) {
+                self.again_after(delay);
+            }
         }
         None
+    }
+
+    /// All input has been processed: the next of the timers that are left, whether it is due or not. No more can be set.
+    pub(super) fn last_timer(&mut self) -> Option<i64> {
+        self.outlets.takes_timers = false;
+        let at = self.outlets.timers.pop()?.0;
+        while self.outlets.timers.peek().is_some_and(|t| t.0 == at) {
+            self.outlets.timers.pop();
+        }
+        Some(at)
     }
 }

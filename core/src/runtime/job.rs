@@ -1,13 +1,14 @@
 //! What the workers of one process share while a job runs: its failure, its gates, its counters, its epochs.
 
 use super::control::{Failure, MeshShared, Message};
+use super::counters::JobCounters;
 use super::credit::CreditReturn;
 use super::epochs::{CheckpointStore, Epochs, SnapshotPart};
 use super::idle::{Status, Statuses};
 use super::permit::{EdgeBudget, Gate};
 use super::plan::Plan;
 use super::wake::Wake;
-use crate::{Error, Result, Shared};
+use crate::{Clock, Error, Result, Shared};
 use fluvial_memory::MemoryManager;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -45,8 +46,16 @@ pub struct NodeReport {
     pub batches_in: u64,
     /// Batches that it sent.
     pub batches_out: u64,
+    /// Bytes of those records as they lie in memory, roughly: without what typed records point to.
+    pub bytes_in: u64,
+    /// Bytes that it sent, to all edges and workers together.
+    pub bytes_out: u64,
     /// Time that its instances spent working, nanoseconds, summed over the workers.
     pub busy_nanos: u64,
+    /// Time that they were held up by outputs without room, nanoseconds, summed over the workers.
+    pub blocked_nanos: u64,
+    /// The rest of the time, nanoseconds, summed over the workers.
+    pub idle_nanos: u64,
 }
 
 impl NodeReport {
@@ -56,17 +65,12 @@ impl NodeReport {
         self.records_out += other.records_out;
         self.batches_in += other.batches_in;
         self.batches_out += other.batches_out;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
         self.busy_nanos += other.busy_nanos;
+        self.blocked_nanos += other.blocked_nanos;
+        self.idle_nanos += other.idle_nanos;
     }
-}
-
-#[derive(Default)]
-pub(super) struct NodeCounters {
-    pub records_in: AtomicU64,
-    pub records_out: AtomicU64,
-    pub batches_in: AtomicU64,
-    pub batches_out: AtomicU64,
-    pub busy_nanos: AtomicU64,
 }
 
 /// How a job is to be run.
@@ -75,6 +79,7 @@ pub(super) struct JobOptions {
     pub edge_budget: EdgeBudget,
     pub exactly_once: bool,
     pub stash_bytes: usize,
+    pub clock: Clock,
     pub checkpoints: Option<Arc<dyn CheckpointStore>>,
 }
 
@@ -89,7 +94,7 @@ pub(super) struct Job {
     pub memory: MemoryManager,
     /// By node, input and receiving worker.
     pub gates: Vec<Vec<Vec<Arc<Gate>>>>,
-    pub counters: Vec<NodeCounters>,
+    pub counters: Arc<JobCounters>,
     /// What operators hold back behind barriers; sources wait for it.
     pub stash: Arc<Gate>,
     pub statuses: Statuses,
@@ -119,12 +124,12 @@ impl Job {
         let topology = mesh.topology;
         let gates_of = |_| (0..topology.workers()).map(|_| Gate::new(options.edge_budget, topology.processes)).collect();
         let first_epoch = options.checkpoints.as_ref().map_or(0, |store| store.first_epoch());
-        let gates = plan.nodes.iter().map(|n| n.inputs.iter().map(gates_of).collect()).collect();
+        let gates: Vec<Vec<Vec<Arc<Gate>>>> = plan.nodes.iter().map(|n| n.inputs.iter().map(gates_of).collect()).collect();
         Self {
             id,
             mesh,
             in_loop: plan.in_loop(),
-            counters: plan.nodes.iter().map(|_| NodeCounters::default()).collect(),
+            counters: Arc::new(JobCounters::new(id, &plan, topology, options.edge_budget, &gates)),
             stash: Gate::new(EdgeBudget::Bytes(options.stash_bytes), 1),
             statuses: Statuses::default(),
             rounds: Rounds::default(),
@@ -315,16 +320,7 @@ impl Job {
     }
 
     pub(super) fn report(&self) -> Vec<NodeReport> {
-        let report = |(node, counters): (&super::plan::PlanNode, &NodeCounters)| NodeReport {
-            id: node.id,
-            name: node.name.clone(),
-            records_in: counters.records_in.load(SeqCst),
-            records_out: counters.records_out.load(SeqCst),
-            batches_in: counters.batches_in.load(SeqCst),
-            batches_out: counters.batches_out.load(SeqCst),
-            busy_nanos: counters.busy_nanos.load(SeqCst),
-        };
-        self.plan.nodes.iter().zip(&self.counters).map(report).collect()
+        self.counters.report()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::build::build;
 use super::control::{self, Failure, MeshShared, Message};
+use super::counters::JobCounters;
 use super::epochs::CheckpointStore;
 use super::failure::{guard, install_hook, watch_peer};
 use super::interrupt::{Interrupt, Watched};
@@ -10,7 +11,7 @@ use super::network;
 use super::permit::EdgeBudget;
 use super::plan::Plan;
 use super::time::Time;
-use crate::{Error, Result};
+use crate::{Clock, Error, Result};
 use fluvial_memory::MemoryManager;
 use std::any::Any;
 use std::cell::Cell;
@@ -46,6 +47,8 @@ pub struct RunConfig {
     /// Bytes that the operators of this process may hold back behind barriers before sources stop sending. More of it
     /// lets sources run on for longer; the next barrier waits for all of it.
     pub stash_bytes: usize,
+    /// What processing-time timers go by.
+    pub clock: Clock,
     /// Ends the wait for other processes, and every job.
     pub interrupt: Interrupt,
 }
@@ -63,6 +66,7 @@ impl RunConfig {
             edge_budget: EdgeBudget::default(),
             exactly_once: true,
             stash_bytes: threads << 20,
+            clock: Clock::system(),
             interrupt: Interrupt::default(),
         }
     }
@@ -166,6 +170,7 @@ impl Mesh {
             edge_budget: self.config.edge_budget,
             exactly_once: self.config.exactly_once,
             stash_bytes: self.config.stash_bytes,
+            clock: self.config.clock.clone(),
             checkpoints,
         };
         let job = Arc::new(Job::new(*next, self.shared.clone(), plan.clone(), options, self.config.memory.clone()));
@@ -227,6 +232,11 @@ impl RunningJob<'_> {
         JobControl { job: self.job.clone() }
     }
 
+    /// What the instances of this process count.
+    pub(crate) fn counters(&self) -> Arc<JobCounters> {
+        self.job.counters.clone()
+    }
+
     /// Waits for the job's end.
     ///
     /// # Errors
@@ -239,6 +249,7 @@ impl RunningJob<'_> {
         self.over = true;
         let shared = &self.mesh.shared;
         let outcomes = shared.conclude(&self.job);
+        self.job.counters.end();
         shared.end();
         let outcomes = outcomes?;
         // All processes name the same error: that of the first process that has one.

@@ -36,6 +36,7 @@
 
 mod build;
 mod control;
+mod counters;
 mod credit;
 mod epochs;
 mod failure;
@@ -59,7 +60,9 @@ mod time;
 mod wake;
 mod wire;
 
+pub(crate) use counters::JobCounters;
 pub use epochs::{CheckpointStore, SaveDone, SnapshotPart};
+pub(crate) use failure::guard;
 pub use interrupt::Interrupt;
 pub use job::NodeReport;
 pub use mesh::{JobControl, Mesh, RunConfig, RunReport, RunningJob};

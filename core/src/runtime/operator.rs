@@ -53,6 +53,8 @@ pub(super) struct OperatorHarness {
     ready: VecDeque<Stashed>,
     supersteps: Option<Supersteps>,
     ticker: Ticker,
+    /// Whether work beside the operator's calls has been looked at in this activation.
+    looked: bool,
     finished: bool,
     /// Whether the operator has been told that the whole job has finished.
     over: bool,
@@ -79,6 +81,7 @@ enum Call {
     EndInput,
     EndSuperstep,
     Timer,
+    Background,
     Finish,
 }
 
@@ -140,6 +143,7 @@ impl OperatorHarness {
             ready: VecDeque::new(),
             supersteps,
             ticker: Ticker::default(),
+            looked: false,
             finished: false,
             over: false,
         }
@@ -147,18 +151,17 @@ impl OperatorHarness {
 
     /// One activation. True while the instance must be kept.
     pub(super) fn activate(&mut self, frontiers: &[MutableAntichain<Time>]) -> bool {
-        self.instance.begin();
+        let start = self.instance.begin();
         if self.instance.job.aborted() {
             self.discard();
             return false;
         }
-        let start = Instant::now();
         if let Err(error) = self.run(start, frontiers) {
             self.instance.fail(error);
             self.discard();
             return false;
         }
-        self.instance.end(start);
+        self.instance.end();
         !self.over
     }
 
@@ -168,11 +171,15 @@ impl OperatorHarness {
             return Ok(());
         }
         let view = View::of(frontiers);
-        let mut steps = 0u32;
+        let (mut steps, mut blocked) = (0u32, false);
+        self.looked = false;
         loop {
             match self.step(&view)? {
                 Step::Worked => {}
-                Step::Blocked => break,
+                Step::Blocked => {
+                    blocked = true;
+                    break;
+                }
                 Step::Idle => {
                     self.instance.outlets.flush()?;
                     break;
@@ -185,7 +192,7 @@ impl OperatorHarness {
             }
         }
         if self.role == Role::Assigner && !self.finished {
-            self.assign()?;
+            self.assign(blocked)?;
         }
         Ok(())
     }
@@ -225,6 +232,10 @@ impl OperatorHarness {
             let progress = self.call(|o, out| o.on_timer(now, out))?;
             return self.begin(Call::Timer, progress, Permit::None);
         }
+        if !std::mem::replace(&mut self.looked, true) && self.call(|o, _| Ok(o.has_background_work()))? {
+            let progress = self.call(|o, out| o.resume(out))?;
+            return self.begin(Call::Background, progress, Permit::None);
+        }
         if let Some(step) = self.announce(view)? {
             return Ok(step);
         }
@@ -243,6 +254,7 @@ impl OperatorHarness {
             let input = self.turn;
             self.turn = (self.turn + 1) % self.inlets.len();
             let Some(Arrived { batch, permit, capability }) = self.inlets[input].next()? else { continue };
+            self.instance.bytes_in += permit.bytes(self.instance.job.options.edge_budget, &batch);
             if let Some(supersteps) = &mut self.supersteps {
                 let batch = supersteps.arrive(input, batch, &capability, &mut self.instance);
                 drop(capability);
@@ -308,6 +320,10 @@ impl OperatorHarness {
             return self.begin(Call::EndInput, progress, Permit::None).map(Some);
         }
         if view.all_ended && at_rest && self.supersteps.as_ref().is_none_or(Supersteps::is_empty) {
+            if let Some(time) = self.instance.last_timer() {
+                let progress = self.call(|o, out| o.on_timer(time, out))?;
+                return self.begin(Call::Timer, progress, Permit::None).map(Some);
+            }
             let progress = self.call(|o, out| o.finish(out))?;
             return self.begin(Call::Finish, progress, Permit::None).map(Some);
         }
@@ -337,28 +353,40 @@ impl OperatorHarness {
     /// Takes what the operator said to the pending call.
     fn settle(&mut self, progress: Progress) -> Result<Step> {
         match progress {
-            Progress::More => return Ok(Step::Worked),
-            Progress::Waiting => return Ok(Step::Blocked),
+            Progress::More => return self.announce_held().map(|()| Step::Worked),
+            Progress::Waiting => return self.announce_held().map(|()| Step::Blocked),
             Progress::Done => {}
         }
         match self.pending.take().map(|pending| pending.call) {
-            None | Some(Call::Batch | Call::EndInput | Call::Timer) => {}
-            Some(Call::Watermark(watermark)) => {
-                self.watermark = watermark;
-                // At the end the capability is not moved but dropped.
-                if watermark < i64::MAX {
-                    self.instance.advance(0, watermark)?;
-                }
-            }
+            None | Some(Call::Batch | Call::EndInput | Call::Timer | Call::Background) => {}
+            Some(Call::Watermark(watermark)) => self.watermark = watermark,
             Some(Call::EndSuperstep) => {
                 self.instance.outlets.flush()?;
                 if let Some(supersteps) = &mut self.supersteps {
                     supersteps.close(&mut self.instance);
                 }
             }
-            Some(Call::Finish) => self.finish()?,
+            Some(Call::Finish) => {
+                self.finish()?;
+                return Ok(Step::Worked);
+            }
         }
+        self.announce_held()?;
         Ok(Step::Worked)
+    }
+
+    /// Announces the watermark that the operator has been told, as far as it does not hold back something earlier.
+    fn announce_held(&mut self) -> Result<()> {
+        if self.role == Role::Assigner || self.instance.at().watermark == self.watermark {
+            return Ok(());
+        }
+        let held = self.call(|o, _| Ok(o.held_watermark()))?;
+        let watermark = self.watermark.min(held);
+        // At the end the capability is not moved but dropped.
+        if watermark > self.instance.at().watermark && watermark < i64::MAX {
+            self.instance.advance(0, watermark)?;
+        }
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -376,9 +404,9 @@ impl OperatorHarness {
     }
 
     /// Of a timestamp assigner: announces its own watermark.
-    fn assign(&mut self) -> Result<()> {
+    fn assign(&mut self, blocked: bool) -> Result<()> {
         let own = self.call(|o, _| Ok(Status { watermark: o.watermark(), idle: o.idle() }))?;
-        self.ticker.tick(&mut self.instance, own, true).map(drop)
+        self.ticker.tick(&mut self.instance, own, true, blocked).map(drop)
     }
 
     fn call<R>(&mut self, f: impl FnOnce(&mut dyn Operator, &mut dyn Output) -> Result<R>) -> Result<R> {

@@ -8,6 +8,7 @@ use super::time::Time;
 use super::wake::Wake;
 use super::wire;
 use crate::{Batch, Error, Output, Result};
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub(super) struct Outlets {
     pub ports: Vec<Vec<OutEdge>>,
     /// Processing-time timers, earliest first.
     pub timers: BinaryHeap<Reverse<i64>>,
+    /// Whether more can be set.
+    pub takes_timers: bool,
     /// The superstep that the operator is in, where it is in one.
     pub superstep: u64,
     pub records: u64,
@@ -50,6 +53,8 @@ struct Sender {
     /// One a target; empty where nothing is bounded.
     gates: Vec<Arc<Gate>>,
     codec: Option<Arc<dyn BatchCodec>>,
+    /// Bytes sent that have not been counted.
+    bytes: Cell<u64>,
 }
 
 impl OutEdge {
@@ -70,7 +75,7 @@ impl OutEdge {
             Route::Partition(make) => Distribution::Partition(make()),
         };
         let gates = if description.feedback { Vec::new() } else { job.gates[edge.0][edge.1].clone() };
-        let sender = Sender { job: job.clone(), worker, gates, codec: description.codec.clone() };
+        let sender = Sender { job: job.clone(), worker, gates, codec: description.codec.clone(), bytes: Cell::new(0) };
         Self { output, capability: None, in_loop, sender, distribution }
     }
 
@@ -129,7 +134,9 @@ impl Sender {
             return Ok(());
         }
         let gate = self.gates.get(target);
-        let cost = gate.map_or(0, |_| self.job.options.edge_budget.cost(&batch));
+        let bytes = batch.byte_len();
+        self.bytes.set(self.bytes.get() + bytes as u64);
+        let cost = gate.map_or(0, |_| self.job.options.edge_budget.cost(bytes));
         if let Some(gate) = gate {
             gate.take(cost);
         }
@@ -148,7 +155,7 @@ impl Sender {
 
 impl Outlets {
     pub(super) fn new(ports: Vec<Vec<OutEdge>>) -> Self {
-        Self { ports, timers: BinaryHeap::new(), superstep: 0, records: 0, batches: 0 }
+        Self { ports, timers: BinaryHeap::new(), takes_timers: true, superstep: 0, records: 0, batches: 0 }
     }
 
     pub(super) fn edges(&mut self) -> impl Iterator<Item = &mut OutEdge> {
@@ -158,6 +165,11 @@ impl Outlets {
     /// Whether some edge has no permits left; then `wake` is called when it has again.
     pub(super) fn wait_for_room(&self, wake: &Wake) -> bool {
         self.ports.iter().flatten().any(|edge| edge.full().is_some_and(|gate| gate.wait(wake)))
+    }
+
+    /// Bytes sent on all edges since the last call.
+    pub(super) fn take_bytes(&self) -> u64 {
+        self.ports.iter().flatten().map(|edge| edge.sender.bytes.take()).sum()
     }
 
     /// Sends what partitioners hold back.
@@ -208,6 +220,8 @@ impl Output for Outlets {
     }
 
     fn set_timer(&mut self, at: i64) {
-        self.timers.push(Reverse(at));
+        if self.takes_timers {
+            self.timers.push(Reverse(at));
+        }
     }
 }

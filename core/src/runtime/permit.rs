@@ -1,6 +1,7 @@
 //! Flow control: what is in flight on one edge to one worker, and who waits for it to become less.
 
 use super::wake::Wake;
+use crate::{Batch, Records};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
@@ -28,10 +29,10 @@ impl EdgeBudget {
         }
     }
 
-    /// What a batch costs.
-    pub(super) fn cost(self, batch: &crate::Batch) -> i64 {
+    /// What a batch of so many bytes costs.
+    pub(super) fn cost(self, bytes: usize) -> i64 {
         match self {
-            Self::Bytes(_) => batch.byte_len().max(64) as i64,
+            Self::Bytes(_) => bytes.max(64) as i64,
             Self::Batches(_) => 1,
         }
     }
@@ -59,6 +60,11 @@ impl Gate {
     #[inline]
     pub(super) fn full(&self) -> bool {
         self.used.load(SeqCst) >= self.limit
+    }
+
+    /// What is in flight.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(SeqCst).max(0) as u64
     }
 
     pub(super) fn take(&self, cost: i64) {
@@ -106,6 +112,16 @@ pub(super) enum Permit {
     Local(Arc<Gate>, i64),
     /// The sender's gate is in another process.
     Remote(Arc<super::credit::CreditReturn>, i64),
+}
+
+impl Permit {
+    /// Bytes of the batch that it was taken for. Measuring columns is not free: where the permit knows, it is not done again.
+    pub(super) fn bytes(&self, budget: EdgeBudget, batch: &Batch) -> u64 {
+        match (self, budget, &batch.records) {
+            (Self::Local(_, cost) | Self::Remote(_, cost), EdgeBudget::Bytes(_), Records::Table(_)) => *cost as u64,
+            _ => batch.byte_len() as u64,
+        }
+    }
 }
 
 impl Drop for Permit {

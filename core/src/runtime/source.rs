@@ -7,16 +7,22 @@ use super::instance::Instance;
 use super::job::flatten;
 use super::ticker::Ticker;
 use crate::{Progress, Result, Snapshot, Source};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Polls an activation.
 const FUEL: usize = 16;
+
+/// A source that is to be polled again within this time keeps its worker from sleeping: a sleep would end some 50
+/// microseconds late.
+const SPIN: Duration = Duration::from_millis(1);
 
 pub(super) struct SourceHarness {
     pub instance: Instance,
     source: Option<Box<dyn Source>>,
     ticker: Ticker,
     stopped: bool,
+    /// When the source wanted to be polled again, where the worker has been asked to call for that.
+    alarm: Option<Instant>,
 }
 
 impl Drop for SourceHarness {
@@ -28,7 +34,7 @@ impl Drop for SourceHarness {
 
 impl SourceHarness {
     pub(super) fn new(instance: Instance, source: Option<Box<dyn Source>>) -> Self {
-        Self { instance, source, ticker: Ticker::default(), stopped: false }
+        Self { instance, source, ticker: Ticker::default(), stopped: false, alarm: None }
     }
 
     /// One activation. True while the instance must be kept.
@@ -38,18 +44,17 @@ impl SourceHarness {
             self.discard();
             return false;
         }
-        let start = Instant::now();
         if let Err(error) = self.run() {
             self.instance.fail(error);
             self.discard();
             return false;
         }
-        self.instance.end(start);
+        self.instance.end();
         !self.instance.committed()
     }
 
     fn run(&mut self) -> Result<()> {
-        let Self { instance, source: slot, ticker, stopped } = self;
+        let Self { instance, source: slot, ticker, stopped, alarm } = self;
         let Some(source) = slot.as_deref_mut() else { return Ok(()) };
         if instance.job.stopping() && !*stopped {
             *stopped = true;
@@ -69,17 +74,20 @@ impl SourceHarness {
                 flatten(guard(|| source.checkpoint_complete(epoch)))?;
             }
         }
-        let mut waiting = false;
+        // A timer asks for a poll, which it is about to get.
+        instance.due_timer();
+        let (mut waiting, mut blocked) = (false, false);
         for _ in 0..FUEL {
             if instance.blocked() || instance.job.stash.wait(&instance.wake) {
-                waiting = true;
+                (waiting, blocked) = (true, true);
                 break;
             }
             match flatten(guard(|| source.poll(&mut instance.outlets)))? {
                 Progress::More => {}
                 Progress::Waiting => {
-                    waiting = true;
                     instance.outlets.flush()?;
+                    let wake_at = flatten(guard(|| Ok(source.wake_at())))?;
+                    waiting = wake_at.is_none_or(|at| !soon(at, instance, alarm));
                     break;
                 }
                 Progress::Done => {
@@ -96,13 +104,15 @@ impl SourceHarness {
             }
         }
         let own = flatten(guard(|| Ok(Status { watermark: source.watermark(), idle: source.idle() })))?;
-        if let Some(global) = ticker.tick(instance, own, waiting)? {
+        if let Some(global) = ticker.tick(instance, own, waiting, blocked)? {
             flatten(guard(|| {
                 source.on_global_watermark(global);
                 Ok(())
             }))?;
+            // It may have waited for that.
+            waiting &= blocked;
         }
-        if !waiting {
+        if !waiting || (!blocked && instance.due_timer().is_some()) {
             instance.again();
         }
         Ok(())
@@ -118,4 +128,17 @@ impl SourceHarness {
         }
         self.instance.outlets.close();
     }
+}
+
+/// Whether it is worth staying awake until `at`. If not, the worker is asked to call again shortly before.
+fn soon(at: Instant, instance: &Instance, alarm: &mut Option<Instant>) -> bool {
+    let left = at.saturating_duration_since(Instant::now());
+    if left <= SPIN {
+        return true;
+    }
+    if *alarm != Some(at) {
+        *alarm = Some(at);
+        instance.again_after(left - SPIN / 2);
+    }
+    false
 }

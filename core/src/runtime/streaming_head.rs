@@ -18,7 +18,6 @@ use super::time::Time;
 use super::wire;
 use crate::{Batch, Output, Restored, Result, Snapshot, StateSection};
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
 use timely::progress::frontier::MutableAntichain;
 
 /// Name of the section of a snapshot that holds a batch on its way around the loop; the worker follows.
@@ -78,14 +77,13 @@ impl StreamingHead {
             self.discard();
             return false;
         }
-        let start = Instant::now();
         let result = if self.finished { Ok(()) } else { self.run(frontiers) };
         if let Err(error) = result {
             self.instance.fail(error);
             self.discard();
             return false;
         }
-        self.instance.end(start);
+        self.instance.end();
         !self.finished || !self.instance.committed()
     }
 
@@ -115,6 +113,7 @@ impl StreamingHead {
                     open.map(|(_, snapshot)| snapshot).try_for_each(|snapshot| log(snapshot, worker, &batch, codec))?;
                 }
                 self.instance.records_in += batch.len() as u64;
+                self.instance.bytes_in += batch.byte_len() as u64;
                 self.instance.batches_in += 1;
                 self.queue.push_back(batch);
             }
@@ -153,6 +152,7 @@ impl StreamingHead {
         while let Some(Arrived { batch, permit, capability }) = self.inlets[0].next()? {
             self.instance.records_in += batch.len() as u64;
             self.instance.batches_in += 1;
+            self.instance.bytes_in += permit.bytes(self.instance.job.options.edge_budget, &batch);
             let time = *capability.time();
             if time.epoch <= self.instance.epoch || !self.instance.job.options.exactly_once {
                 return Ok(Some((batch, permit)));

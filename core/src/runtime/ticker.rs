@@ -19,9 +19,11 @@ pub(super) struct Ticker {
 
 impl Ticker {
     /// Publishes the instance's own watermark when it is time, and announces what follows for this instance. `urgent`:
-    /// nothing will be sent for a while. Gives the smallest watermark of the active instances where it has changed.
-    pub(super) fn tick(&mut self, instance: &mut Instance, own: Status, urgent: bool) -> Result<Option<i64>> {
+    /// nothing will be sent for a while; `blocked`: because there is no room for it, so that silence is no sign of idleness.
+    /// Gives the smallest watermark of the active instances where it has changed.
+    pub(super) fn tick(&mut self, instance: &mut Instance, mut own: Status, urgent: bool, blocked: bool) -> Result<Option<i64>> {
         let now = Instant::now();
+        own.idle &= !blocked || self.published.is_some_and(|(_, last)| last.idle);
         let changed = self.published.is_none_or(|(_, last)| last != own);
         let due = self.published.is_none_or(|(at, _)| now - at >= TICK);
         let turned = self.published.is_none_or(|(_, last)| last.idle != own.idle);
@@ -36,8 +38,10 @@ impl Ticker {
             let others = active.or_else(|| statuses.active_anywhere());
             watermark = others.map_or(watermark, |others| others.max(watermark));
         }
-        // While idle: others move on without telling. Otherwise: what is too early to be published now is not forgotten.
-        if (own.idle || (changed && !due && urgent)) && self.alarm.is_none_or(|at| at <= now) {
+        // While idle, or waiting for slower ones: others move on without telling. Otherwise: what is too early to be
+        // published now is not forgotten.
+        let ahead = active.is_some_and(|active| own.watermark > active);
+        if (own.idle || (urgent && (ahead || (changed && !due)))) && self.alarm.is_none_or(|at| at <= now) {
             self.alarm = Some(now + TICK);
             instance.again_after(TICK);
         }

@@ -1,5 +1,6 @@
 //! Waking a harness from any thread.
 
+use crate::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use timely::scheduling::activate::SyncActivator;
@@ -23,6 +24,12 @@ impl Wake {
             // Fails only where the worker is gone, and with it what would have been woken.
             let _ = self.0.activator.activate();
         }
+    }
+
+    /// For others who know no harness.
+    pub(super) fn waker(&self) -> Waker {
+        let wake = self.clone();
+        Arc::new(move || wake.wake())
     }
 
     /// The harness is running: later calls count anew.

@@ -76,6 +76,10 @@ pub(super) fn decode(bytes: &[u8], codec: Option<&dyn BatchCodec>) -> Result<Bat
         (0, None) => return Err(Error::Plan("an edge between processes needs a codec".into())),
         _ => Batch::rows(decode_rows(&mut reader)?),
     };
+    let fits = |column: Option<usize>| column.is_none_or(|values| values == batch.len());
+    if !fits(event_times.as_ref().map(Vec::len)) || !fits(changes.as_ref().map(Vec::len)) {
+        return Err(damaged(format!("its event times or changes are not as many as its {} records", batch.len())));
+    }
     Ok(Batch { position, event_times, changes, ..batch })
 }
 

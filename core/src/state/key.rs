@@ -1,6 +1,6 @@
 //! Keys of state: the bytes of a normalized key, and where they belong.
 
-use fluvial_memory::hash;
+use fluvial_memory::{NormalizedKey, hash};
 use std::cell::{Cell, Ref, RefCell};
 use std::cmp::Ordering;
 
@@ -76,6 +76,15 @@ impl<'a> KeyRef<'a> {
     #[inline]
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { hash: hash::hash_bytes(bytes), bytes }
+    }
+
+    /// The key as its type.
+    ///
+    /// # Panics
+    /// If the bytes are not of a `K`: state keeps only keys that their own type has encoded.
+    #[inline]
+    pub(crate) fn decode<K: NormalizedKey>(&self) -> K {
+        K::decode(&mut &self.bytes[..]).expect("a key decodes what it has encoded")
     }
 }
 

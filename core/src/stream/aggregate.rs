@@ -7,7 +7,7 @@ use crate::blocking::{AggregateOperator, CombineSink, least};
 use crate::chain::AnyCollector;
 use crate::codec::RecordCodec;
 use crate::exchange::RowsByHash;
-use crate::graph::{Body, Distribution};
+use crate::graph::{Body, Distribution, Timing};
 use crate::{Batch, Error, Result};
 use fluvial_memory::{KeyWidth, NormalizedKey, RowBatch, RowShape, hash};
 use fluvial_operators::aggregate::Aggregation;
@@ -165,7 +165,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// ```
     pub fn combine<A: Aggregator<T>>(&self, aggregator: A) -> DataStream<(S::Key, A::Accumulator)> {
         let rows = self.combined(Aggregated::new(aggregator));
-        rows.operator(
+        let partial = rows.operator(
             "combined",
             String::new(),
             Arc::new(|_| {
@@ -175,7 +175,9 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
                     Ok(Batch::typed((0..rows.len()).map(result).collect::<Result<Vec<(S::Key, A::Accumulator)>>>()?))
                 })))
             }),
-        )
+        );
+        partial.env.graph().nodes[partial.node].timing = Timing::AtTheEnd;
+        partial
     }
 
     /// Partial states of the records, as rows.
@@ -213,7 +215,10 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
             let empty = if owner == context.worker { if_empty() } else { None };
             Ok(Box::new(operator.or_if_empty(empty.map(|e| Batch::typed(vec![e])))))
         };
-        let mut node = partial.after(kind, String::new(), Body::Operator(Arc::new(make))).reserves(least::AGGREGATE);
+        let mut node = partial
+            .after(kind, String::new(), Body::Operator(Arc::new(make)))
+            .reserves(least::AGGREGATE)
+            .timing(Timing::AtTheEnd);
         let key = short_type_name::<S::Key>();
         node.inputs[0].distribution = Distribution::Hash { key, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
         node.estimate = None;

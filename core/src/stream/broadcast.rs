@@ -4,7 +4,7 @@ use super::group::{UnitKey, unit_key};
 use super::{Data, DataStream, Emitter};
 use crate::blocking::{CrossOperator, Shelf, TypedRows, least};
 use crate::chain::{BoxCollector, Context, TypedPort};
-use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
+use crate::graph::{Body, Distribution, OperatorFactory, TaskContext, Timing};
 use crate::{Batch, Operator, Output, Progress, Result};
 use fluvial_operators::JoinedBatch;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl<T: Data> DataStream<T> {
             let operator: Box<dyn Operator> = Box::new(CrossOperator::open(left, right, make, context)?);
             Ok(operator)
         });
-        self.beside(right, "cross", least::CROSS, make)
+        self.beside(right, "cross", least::CROSS, Timing::AtTheEnd, make)
     }
 
     /// An operator on this stream and a second one that every worker receives whole.
@@ -70,9 +70,10 @@ impl<T: Data> DataStream<T> {
         small: &DataStream<B>,
         kind: &'static str,
         memory: usize,
+        timing: Timing,
         make: OperatorFactory,
     ) -> DataStream<U> {
-        let mut node = self.after(kind, String::new(), Body::Operator(make)).reserves(memory);
+        let mut node = self.after(kind, String::new(), Body::Operator(make)).reserves(memory).timing(timing);
         node.inputs.push(small.input_by(Distribution::Broadcast));
         node.build_input = Some(SMALL);
         node.bounded &= small.known().0;
@@ -131,7 +132,7 @@ impl<T: Data, B: Data> WithBroadcast<T, B> {
             let operator: Box<dyn Operator> = Box::new(Beside::<T, B, U, _>::open(f.clone(), context)?);
             Ok(operator)
         });
-        self.stream.beside(&self.small, kind, least::GROUPING, make)
+        self.stream.beside(&self.small, kind, least::GROUPING, Timing::AsTheyCome, make)
     }
 }
 

@@ -1,6 +1,6 @@
 use super::{Data, DataStream, typed_port};
 use crate::chain::{AnyCollector, BoxCollector, Context};
-use crate::graph::{Body, Estimate, Node, NodeMetrics, TaskContext};
+use crate::graph::{Body, Estimate, Node, NodeMetrics, TaskContext, Timing};
 use crate::io::{Format, LineReader, RecordInput, RecordReader, Split, lines, resolve};
 use crate::queue::PartQueue;
 use crate::{Env, Output, Progress, Result, Source};
@@ -89,6 +89,7 @@ impl Env {
             memory: 0,
             outputs: 1,
             sides: Vec::new(),
+            timing: Timing::AsTheyCome,
             bounded: true,
             estimate: Some(Estimate { bytes }),
         };

@@ -4,7 +4,7 @@ use super::{Data, DataStream, Emitter, KeyFn, KeySelector, KeyedStream, aggregat
 use crate::blocking::{GroupedRows, Grouping, TypedRows, least};
 use crate::chain::{BoxCollector, Context, TypedPort};
 use crate::exchange::TypedToRows;
-use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
+use crate::graph::{Body, Distribution, OperatorFactory, TaskContext, Timing};
 use crate::{Batch, Error, Operator, Output, Progress, Result};
 use fluvial_memory::NormalizedKey;
 use std::cell::RefCell;
@@ -93,7 +93,8 @@ impl<T: Data> DataStream<T> {
             let operator: Box<dyn Operator> = Box::new(MapPartition { stage: PartitionStage::Collecting(grouping, format), f });
             Ok(operator)
         });
-        let node = self.after("map_partition", String::new(), Body::Operator(make)).reserves(least::GROUPING);
+        let node =
+            self.after("map_partition", String::new(), Body::Operator(make)).reserves(least::GROUPING).timing(Timing::AtTheEnd);
         DataStream::new(&self.env, self.env.add(node))
     }
 }
@@ -180,7 +181,11 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
             let operator: Box<dyn Operator> = Box::new(ReduceGroup { side, f: f.clone(), port: Box::new(TypedPort::new(0)) });
             Ok(operator)
         });
-        let mut node = self.stream.after("reduce_group", String::new(), Body::Operator(make)).reserves(least::GROUPING);
+        let mut node = self
+            .stream
+            .after("reduce_group", String::new(), Body::Operator(make))
+            .reserves(least::GROUPING)
+            .timing(Timing::AtTheEnd);
         node.inputs[0].distribution = self.to_rows();
         DataStream::new(&self.stream.env, self.stream.env.add(node))
     }
@@ -212,7 +217,11 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
             let operator: Box<dyn Operator> = Box::new(CoGroup { left, right, f: f.clone(), port: Box::new(TypedPort::new(0)) });
             Ok(operator)
         });
-        let mut node = self.stream.after("co_group", String::new(), Body::Operator(make)).reserves(2 * least::GROUPING);
+        let mut node = self
+            .stream
+            .after("co_group", String::new(), Body::Operator(make))
+            .reserves(2 * least::GROUPING)
+            .timing(Timing::AtTheEnd);
         node.inputs = vec![self.stream.input_by(self.to_rows()), right.stream.input_by(right.to_rows())];
         node.bounded &= right.stream.known().0;
         node.estimate = None;

@@ -1,7 +1,7 @@
 use super::{Data, DataStream, KeySelector, KeyedStream, aggregate::short_type_name};
 use crate::blocking::{TypedRows, open_join};
 use crate::exchange::TypedToRows;
-use crate::graph::{Body, Distribution, OperatorFactory};
+use crate::graph::{Body, Distribution, OperatorFactory, Timing};
 use crate::table::JoinStrategy;
 use crate::{Batch, Result};
 use fluvial_operators::{JoinKind, JoinOptions, JoinedBatch, Side};
@@ -108,7 +108,8 @@ impl<L: Data, LS: KeySelector<L>, R: Data, RS: KeySelector<R, Key = LS::Key>> Ke
             open_join(merge, options.clone(), left, right, make, context)
         });
         let detail = self.strategy.describe(kind, build, broadcast);
-        let mut node = self.left.stream.after("join", detail, Body::Operator(make)).reserves(self.strategy.least());
+        let mut node =
+            self.left.stream.after("join", detail, Body::Operator(make)).reserves(self.strategy.least()).timing(Timing::AtTheEnd);
         node.inputs = inputs;
         node.build_input = (!merge).then_some(build as usize);
         node.bounded = node.bounded && self.right.stream.known().0;

@@ -34,7 +34,7 @@ use crate::chain::{AnyCollector, ChainOperator, Typed, TypedPort};
 use crate::codec::RecordCodec;
 use crate::graph::{
     Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, LinkFactory, Node, NodeId, OperatorFactory, PortFactory,
-    SinkFactory,
+    SinkFactory, Timing,
 };
 use crate::runtime::BatchCodec;
 use crate::{Batch, Env, Error, Records, Result};
@@ -130,6 +130,7 @@ impl<T: Data> DataStream<T> {
             memory: 0,
             outputs: 1,
             sides: Vec::new(),
+            timing: Timing::AsTheyCome,
             bounded,
             estimate,
         }

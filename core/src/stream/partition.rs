@@ -4,7 +4,7 @@ use super::group::{UnitKey, unit_key};
 use super::{Data, DataStream, KeyFn, KeySelector, aggregate::short_type_name};
 use crate::blocking::{Shelf, TypedRows, least};
 use crate::exchange::{Emit, TypedByHash, split_typed};
-use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
+use crate::graph::{Body, Distribution, OperatorFactory, TaskContext, Timing};
 use crate::runtime::Partitioner;
 use crate::{Batch, Operator, Output, Progress, Result};
 use fluvial_memory::NormalizedKey;
@@ -62,7 +62,8 @@ impl<T: Data> DataStream<T> {
         let sample: OperatorFactory = Arc::new(move |context| Ok(Box::new(Sample::<T, _>::new(sampling.clone(), context))));
         let sample = stream.operator::<Sampled>("sample", String::new(), sample);
         let make: OperatorFactory = Arc::new(move |context| Ok(Box::new(Ranges::<T, _>::open(selector.clone(), context)?)));
-        let mut node = stream.after("range", String::new(), Body::Operator(make)).reserves(least::GROUPING);
+        let mut node =
+            stream.after("range", String::new(), Body::Operator(make)).reserves(least::GROUPING).timing(Timing::AtTheEnd);
         node.inputs.push(sample.input_by(Distribution::Broadcast));
         let mut placed = DataStream::<(u64, T)>::new(&self.env, self.env.add(node));
         placed.distribution =

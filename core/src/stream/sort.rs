@@ -1,6 +1,6 @@
 use super::{Data, DataStream, KeyFn};
 use crate::blocking::{SortOperator, SortPlan, TypedRows, least};
-use crate::graph::{Body, Distribution, OperatorFactory};
+use crate::graph::{Body, Distribution, OperatorFactory, Timing};
 use crate::{Operator, Result};
 use fluvial_memory::NormalizedKey;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl<T: Data> DataStream<T> {
             operator
         });
         let detail = plan.limit.map(|k| format!("first {k}")).unwrap_or_default();
-        let mut node = self.after(kind, detail, Body::Operator(make)).reserves(least::SORT);
+        let mut node = self.after(kind, detail, Body::Operator(make)).reserves(least::SORT).timing(Timing::AtTheEnd);
         let config = self.env.config();
         if config.hosts.len() > 1 && !plan.per_worker {
             node.inputs[0].distribution = Distribution::FirstProcess { workers: config.threads };

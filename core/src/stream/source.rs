@@ -1,6 +1,6 @@
 use super::{Data, DataStream, typed_port};
 use crate::chain::{AnyCollector, BoxCollector, Context};
-use crate::graph::{Body, Estimate, Node, TaskContext};
+use crate::graph::{Body, Estimate, Node, TaskContext, Timing};
 use crate::{Env, Output, Progress, Result, Source};
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -67,6 +67,7 @@ impl Env {
             memory: 0,
             outputs: 1,
             sides: Vec::new(),
+            timing: Timing::AsTheyCome,
             bounded: true,
             estimate: Some(Estimate { bytes: count as f64 * record_bytes as f64 }),
         };

@@ -5,7 +5,7 @@ use super::numbers::{Number, Sum};
 use super::{Aggregator, Data, DataStream, KeySelector, KeyedStream};
 use crate::blocking::{FirstOfWorker, PlaceCount, TypedRows, counting, cut_typed, least, numbering};
 use crate::codec::RecordCodec;
-use crate::graph::{Body, Distribution, OperatorFactory};
+use crate::graph::{Body, Distribution, OperatorFactory, Timing};
 use crate::stream::group::unit_key;
 use crate::{Batch, Operator, Result};
 use fluvial_memory::NormalizedKey;
@@ -213,7 +213,7 @@ impl<T: Data> DataStream<T> {
         let stream = self.settled();
         let counts = stream.operator::<PlaceCount>("count", String::new(), counting());
         let make = numbering(|| TypedRows::<T, _>::new(unit_key()), number);
-        let mut node = stream.after(kind, detail, Body::Operator(make)).reserves(least::GROUPING);
+        let mut node = stream.after(kind, detail, Body::Operator(make)).reserves(least::GROUPING).timing(Timing::AtTheEnd);
         node.inputs.push(counts.input_by(Distribution::Broadcast));
         DataStream::new(&self.env, self.env.add(node))
     }

@@ -2,7 +2,7 @@ use super::{AggregateSpec, Function, Table, find_column, parse_aggregates, parse
 use crate::blocking::{AggregateOperator, OUTPUT_ROWS, least};
 use crate::chain::{AnyCollector, Collector, Context};
 use crate::exchange::RowsByHash;
-use crate::graph::{Body, Distribution, OperatorFactory, TaskContext};
+use crate::graph::{Body, Distribution, OperatorFactory, TaskContext, Timing};
 use crate::{Batch, Operator, Position, Progress, Result};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, SchemaRef};
@@ -83,7 +83,8 @@ impl Grouped {
         let make: OperatorFactory = Arc::new(move |context| plan.clone().operator(context));
         let mut node = partial
             .after("aggregate", if wanted.is_empty() { by.clone() } else { format!("{by}; {wanted}") }, Body::Operator(make))
-            .reserves(least::AGGREGATE);
+            .reserves(least::AGGREGATE)
+            .timing(Timing::AtTheEnd);
         node.inputs[0].distribution =
             Distribution::Hash { key: by, partitioner: Arc::new(move || Box::new(RowsByHash::new(shape))) };
         Ok(Table::new(&table.env, table.env.add(node), schema))

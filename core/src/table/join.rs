@@ -1,7 +1,7 @@
 use super::{Table, parse_join_on, parse_projection, schema_of};
 use crate::blocking::{TableRows, least, open_join};
 use crate::exchange::TableToRows;
-use crate::graph::{Body, Distribution, Node, OperatorFactory};
+use crate::graph::{Body, Distribution, Node, OperatorFactory, Timing};
 use crate::stream::DataStream;
 use crate::{Batch, Config, Error, Result};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -312,6 +312,7 @@ impl Join {
             memory: self.strategy.least(),
             outputs: 1,
             sides: Vec::new(),
+            timing: Timing::AtTheEnd,
             bounded,
             estimate: estimates[build.other() as usize],
         })

@@ -19,6 +19,7 @@ mod whole;
 mod write;
 mod write_text;
 
+pub(crate) use columns::{Rows, type_columns};
 pub use group::Grouped;
 pub use join::{Join, JoinStrategy, JoinType};
 pub use spec::{
@@ -26,10 +27,12 @@ pub use spec::{
     parse_sort_keys,
 };
 pub use spool::Spool;
+pub(crate) use write::Idle;
 
 use crate::chain::{AnyCollector, BoxCollector, ChainOperator, Collector, Columns, Context, Link, TablePort, TryLink};
 use crate::graph::{
     Body, Distribution, Estimate, GraphDescription, HeadFactory, Input, Node, NodeId, OperatorFactory, PortFactory, TaskContext,
+    Timing,
 };
 use crate::runtime::BatchCodec;
 use crate::stream::{Union, collect_batches};
@@ -251,6 +254,7 @@ impl Table {
             memory: 0,
             outputs: 1,
             sides: Vec::new(),
+            timing: Timing::AsTheyCome,
             bounded,
             estimate,
         }

@@ -1,6 +1,6 @@
 use super::{SortKey, Table, parse_sort_keys};
 use crate::blocking::{SortOperator, SortPlan, TableRows, least};
-use crate::graph::{Distribution, OperatorFactory};
+use crate::graph::{Distribution, OperatorFactory, Timing};
 use crate::{Operator, Result};
 use fluvial_memory::{KeyColumn, KeyEncoder, RowCodec};
 use std::sync::Arc;
@@ -65,7 +65,8 @@ impl Table {
             detail.push_str(&format!(", first {count}"));
         }
         let config = self.env.config();
-        let mut node = self.after(kind, detail, crate::graph::Body::Operator(make)).reserves(least::SORT);
+        let mut node =
+            self.after(kind, detail, crate::graph::Body::Operator(make)).reserves(least::SORT).timing(Timing::AtTheEnd);
         if config.hosts.len() > 1 && !plan.per_worker {
             node.inputs[0].distribution = Distribution::FirstProcess { workers: config.threads };
         }

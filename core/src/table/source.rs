@@ -1,6 +1,6 @@
 use super::{Table, table_port};
 use crate::chain::{AnyCollector, BoxCollector, Context};
-use crate::graph::{Body, Estimate, Node, NodeMetrics, TaskContext};
+use crate::graph::{Body, Estimate, Node, NodeMetrics, TaskContext, Timing};
 use crate::queue::PartQueue;
 use crate::{Env, Output, Position, Progress, Result, Source};
 use arrow_array::RecordBatch;
@@ -97,6 +97,7 @@ pub(crate) fn source_node(
         memory: 0,
         outputs: 1,
         sides: Vec::new(),
+        timing: Timing::AsTheyCome,
         bounded: true,
         estimate,
     }

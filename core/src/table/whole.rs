@@ -3,7 +3,7 @@
 use super::{Table, columns_of, parse_columns, schema_of, table_batch};
 use crate::blocking::{CrossOperator, FirstOfWorker, PlaceCount, RowFormat, TableRows, counting, cut_table, least, numbering};
 use crate::exchange::TableToRows;
-use crate::graph::{Body, Distribution, OperatorFactory};
+use crate::graph::{Body, Distribution, OperatorFactory, Timing};
 use crate::stream::{CountOperator, DataStream};
 use crate::{Batch, Error, Operator, Output, Progress, Records, Result};
 use arrow_array::{RecordBatch, RecordBatchOptions, UInt64Array};
@@ -83,7 +83,7 @@ impl Table {
         let counts = DataStream::<PlaceCount>::new(&self.env, counts);
         let codec = RowCodec::new(self.schema.clone(), None)?;
         let make = numbering(move || TableRows::new(codec.clone()), number);
-        let mut node = self.after(kind, detail, Body::Operator(make)).reserves(least::GROUPING);
+        let mut node = self.after(kind, detail, Body::Operator(make)).reserves(least::GROUPING).timing(Timing::AtTheEnd);
         node.inputs.push(counts.input_by(Distribution::Broadcast));
         Ok(Table::new(&self.env, self.env.add(node), schema))
     }
@@ -151,7 +151,7 @@ impl Table {
             let operator: Box<dyn Operator> = Box::new(CrossOperator::open(left, right, make, context)?);
             Ok(operator)
         });
-        let mut node = self.after("cross", String::new(), Body::Operator(make)).reserves(least::CROSS);
+        let mut node = self.after("cross", String::new(), Body::Operator(make)).reserves(least::CROSS).timing(Timing::AtTheEnd);
         node.inputs.push(right.input_by(Distribution::Broadcast));
         node.build_input = Some(1);
         node.bounded &= right.known().0;

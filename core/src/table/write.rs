@@ -54,7 +54,7 @@ impl Table {
 }
 
 /// The instance of a sink in a process that does not write.
-struct Idle;
+pub(crate) struct Idle;
 
 impl Operator for Idle {
     fn process(&mut self, _input: usize, batch: Batch, _out: &mut dyn Output) -> Result<Progress> {

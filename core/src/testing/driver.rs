@@ -120,11 +120,19 @@ impl OperatorDriver {
         Ok(())
     }
 
-    /// Waits until the operator, which is done with what it was given, asks to be called again, and calls it.
-    pub(crate) fn woken(&mut self) -> Result<()> {
+    /// Waits until the operator asks to be called again, and calls it until it has done what it can for now.
+    pub(crate) fn woken(&mut self) -> Result<Progress> {
         self.waking.wait_past(self.seen)?;
-        self.resume()?;
-        self.settle()
+        self.resume_all()
+    }
+
+    fn resume_all(&mut self) -> Result<Progress> {
+        loop {
+            match self.resume()? {
+                Progress::More => {}
+                progress => return Ok(progress),
+            }
+        }
     }
 
     /// [`OperatorDriver::woken`] until so many records are there to be drained.
@@ -190,9 +198,9 @@ impl OperatorDriver {
         self.epoch = state.epoch + 1;
         self.operator.restore(state)?;
         if self.waking.count() > self.seen {
-            self.resume()?;
+            self.resume_all()?;
         }
-        self.settle()
+        Ok(())
     }
 
     /// What came out as records of `U`, on any port, and the watermarks, since they were last taken. Records of other types
@@ -294,13 +302,14 @@ pub(crate) fn context(worker: usize, workers: usize) -> OperatorContext {
 }
 
 /// An instance of the operation that gives `stream`.
-pub(super) fn instance<U: Data>(stream: &DataStream<U>, context: &OperatorContext) -> Result<Box<dyn Operator>> {
+pub(crate) fn instance<U: Data>(stream: &DataStream<U>, context: &OperatorContext) -> Result<Box<dyn Operator>> {
     let spill = SpillManager::new(SpillConfig { io_threads: 1, ..SpillConfig::default() })?;
     let pot = context.memory.reserve("tested", 0)?;
     let metrics: Arc<NodeMetrics> = Arc::default();
     let node = stream.env.graph().nodes[stream.node].clone();
     let sides = node.sides.as_slice().into();
-    let task = TaskContext::new(context, &spill, &metrics, (&pot, true), usize::MAX).with_sides(&sides);
+    let task = TaskContext::new(context, &spill, &metrics, (&pot, true), usize::MAX);
+    let task = task.with_sides(&sides).with_time(&stream.env.config().clock, true);
     match node.body {
         Body::Operator(make) => make(&task),
         Body::Link { make, head, port } => head(make(&task, port(0))?),

@@ -13,6 +13,6 @@ mod driver;
 mod restore;
 
 #[allow(unused_imports, reason = "only tests use it")]
-pub(crate) use driver::{Emitted, OperatorDriver, context};
+pub(crate) use driver::{Emitted, OperatorDriver, context, instance};
 #[allow(unused_imports, reason = "only tests use it")]
 pub(crate) use restore::{Step, check_restore, key_group, split_restore};

@@ -1,6 +1,8 @@
 //! Small operators for the runtime's tests.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub mod driven;
+
 use fluvial_core::runtime::{BatchCodec, Edge, EdgeBudget, Emit, NodeKind, Partitioner, PlanNode, Route, RunConfig};
 use fluvial_core::{Batch, Operator, Output, Progress, Records, Result, Source};
 use fluvial_memory::MemoryManager;

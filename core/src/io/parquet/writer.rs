@@ -7,7 +7,7 @@
 //! globally sorted table are.
 
 use super::super::file_error;
-use super::super::output::{Compression, PendingFile, TableWriter, WriteOptions, Written, check_columns};
+use super::super::output::{Compression, PendingFile, SealedFile, TableWriter, WriteOptions, Written, check_columns};
 use super::dictionary::worthwhile;
 use super::{guarded, message};
 use crate::{Error, Position, Result};
@@ -106,7 +106,11 @@ impl ParquetFile {
     /// # Errors
     /// [`Error::File`] if the folder is not there or not writable; [`Error::Plan`] if Parquet has no form for a column.
     pub fn create(path: &Path, schema: SchemaRef, options: &WriteOptions) -> Result<Self> {
-        let pending = PendingFile::create(path, options.sync)?;
+        Self::over(PendingFile::create(path, options.sync)?, path, schema, options)
+    }
+
+    /// As [`ParquetFile::create`], over a file that has its hidden name already.
+    pub(crate) fn over(pending: PendingFile, path: &Path, schema: SchemaRef, options: &WriteOptions) -> Result<Self> {
         let plan = |e: ParquetError| Error::Plan(format!("{}: {}", path.display(), message(&e)));
         let compression = compression(options.compression)?;
         let mut properties = properties(compression).build();
@@ -189,6 +193,19 @@ impl ParquetFile {
     /// # Errors
     /// [`Error::File`], also if it was finished before.
     pub fn finish(&self) -> Result<Written> {
+        let (pending, rows) = self.end()?;
+        Ok(Written { rows, bytes: pending.commit()?, path: self.shared.path.clone() })
+    }
+
+    /// Writes the footer; the file stays hidden.
+    ///
+    /// # Errors
+    /// As [`ParquetFile::finish`].
+    pub(crate) fn seal(&self) -> Result<SealedFile> {
+        self.end()?.0.seal()
+    }
+
+    fn end(&self) -> Result<(PendingFile, u64)> {
         let path = &self.shared.path;
         let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).take();
         let FileState { pending, mut writer, places, rows } = state.ok_or_else(|| file_error(path, "finished twice"))?;
@@ -197,8 +214,7 @@ impl ParquetFile {
             drop(writer);
             if places.is_sorted() { Ok(()) } else { reorder(pending.file(), metadata, &places) }
         })?;
-        let bytes = pending.commit()?;
-        Ok(Written { rows, bytes, path: path.clone() })
+        Ok((pending, rows))
     }
 }
 
@@ -298,6 +314,11 @@ impl RowGroupEncoder {
     /// Rows in the row group so far.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Bytes of the row group so far, roughly.
+    pub fn encoded_bytes(&self) -> usize {
+        self.encoded
     }
 
     /// Whether the row group has the bytes that one should have (or the pool has no memory for a larger one): time to

@@ -17,7 +17,7 @@ const BLOCK: usize = 256 << 10;
 const LONGEST: usize = 1 << 30;
 
 /// What some programs put at the start of a file to say that it is UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads the lines that start in a range of a file, several at a time.
 pub(super) struct Blocks {
@@ -214,7 +214,7 @@ impl Read for Bytes {
 
 /// Newlines before a position of a file: one less than the number of the line that starts there. For messages only, so
 /// what cannot be read counts as nothing.
-pub(super) fn newlines_before(path: &Path, position: u64) -> u64 {
+pub(crate) fn newlines_before(path: &Path, position: u64) -> u64 {
     let Ok(file) = File::open(path) else { return 0 };
     let mut buffer = vec![0; BLOCK];
     let (mut at, mut count) = (0, 0);

@@ -96,6 +96,13 @@ pub struct Lines<'a> {
     rest: &'a str,
 }
 
+impl<'a> Lines<'a> {
+    /// What is left of the block.
+    pub fn remainder(&self) -> &'a str {
+        self.rest
+    }
+}
+
 impl<'a> Iterator for Lines<'a> {
     type Item = &'a str;
 

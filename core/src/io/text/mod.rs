@@ -16,8 +16,10 @@ mod quotes;
 mod records;
 mod writer;
 
+pub(crate) use blocks::{BYTE_ORDER_MARK, newlines_before};
 pub(super) use input::{TextInput, TextScan};
 pub use lines::{LineReader, Lines, lines};
 pub use parts::{TextEncoder, TextFile};
 pub use records::{RecordInput, RecordReader};
+pub(crate) use writer::encode_csv;
 pub(super) use writer::{CsvTable, JsonTable, TextTable};

@@ -65,6 +65,14 @@ pub(super) fn csv_builder(csv: &CsvOptions) -> arrow_csv::WriterBuilder {
     }
 }
 
+/// Appends a batch to `out` as CSV without a header, or the header alone if there are no rows.
+pub(crate) fn encode_csv(csv: &CsvOptions, batch: &RecordBatch, out: &mut Vec<u8>) -> std::result::Result<(), ArrowError> {
+    if batch.num_rows() == 0 {
+        return csv_builder(csv).build(out).write(batch);
+    }
+    csv_builder(&CsvOptions { header: false, ..csv.clone() }).build(out).write(batch)
+}
+
 /// Writes CSV.
 pub(in crate::io) struct CsvTable {
     path: PathBuf,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 /// Rows in the making.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     schema: SchemaRef,
     /// A struct of all columns; or the only column, where a record is one value.
     root: Column,
@@ -20,7 +20,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// `single`: a record is the value of the only column, rather than a row of columns.
-    pub(super) fn new(schema: SchemaRef, single: bool) -> Result<Self> {
+    pub(crate) fn new(schema: SchemaRef, single: bool) -> Result<Self> {
         let root = match schema.fields().first() {
             Some(only) if single => Column::new(only.data_type())?,
             _ => Column::Struct(StructColumn::new(schema.fields())?),
@@ -28,14 +28,14 @@ impl Rows {
         Ok(Self { schema, root, single, rows: 0 })
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows
     }
 
     /// # Errors
     /// A value that is serialized in another form than it is deserialized in.
     #[inline]
-    pub(super) fn append<T: Serialize>(&mut self, value: &T) -> Result<()> {
+    pub(crate) fn append<T: Serialize>(&mut self, value: &T) -> Result<()> {
         self.rows += 1;
         value
             .serialize(&mut self.root)
@@ -43,7 +43,7 @@ impl Rows {
     }
 
     /// What was appended since the last call.
-    pub(super) fn finish(&mut self) -> Result<RecordBatch> {
+    pub(crate) fn finish(&mut self) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(std::mem::take(&mut self.rows)));
         let columns = match &mut self.root {
             Column::Struct(columns) if !self.single => columns.finish_parts()?.0,

@@ -15,7 +15,9 @@ use crate::io::WriteOptions;
 use crate::stream::{short_type_name, typed_head};
 use crate::{Data, DataStream, Error, Position, Progress, Result};
 use arrow_array::RecordBatch;
-use builder::Rows;
+use arrow_schema::SchemaRef;
+pub(crate) use builder::Rows;
+use std::fmt::Display;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,13 +45,8 @@ impl<T: Data> DataStream<T> {
     /// [`Error::Plan`] if the type does not say what its fields are: it contains itself, has enums with fields, or parses a
     /// text.
     pub fn to_table(&self) -> Result<Table> {
-        let (shape, error) = trace::<T>();
+        let (schema, single) = type_columns::<T>()?;
         let name = short_type_name::<T>();
-        if let Some(error) = error {
-            return Err(Error::Plan(format!("the columns of `{name}` cannot be told: {error}")));
-        }
-        let (schema, single) =
-            schema::of(&shape).map_err(|e| Error::Plan(format!("the columns of `{name}` cannot be told: {e}")))?;
         let made = schema.clone();
         let make = move |_: &TaskContext, next: AnyCollector| {
             let rows = Rows::new(made.clone(), single)?;
@@ -87,6 +84,20 @@ impl<T: Data> DataStream<T> {
     /// As [`DataStream::write`].
     pub fn write_with(&self, path: impl AsRef<Path>, options: &WriteOptions) -> Result<()> {
         self.to_table()?.write_with(path, options)
+    }
+}
+
+/// The columns that hold values of a type, and whether a value is that of the only column rather than a row.
+///
+/// # Errors
+/// As [`DataStream::to_table`].
+pub(crate) fn type_columns<T: Data>() -> Result<(SchemaRef, bool)> {
+    let unknown =
+        |reason: &dyn Display| Error::Plan(format!("the columns of `{}` cannot be told: {reason}", short_type_name::<T>()));
+    let (shape, error) = trace::<T>();
+    match error {
+        Some(error) => Err(unknown(&error)),
+        None => schema::of(&shape).map_err(|e| unknown(&e)),
     }
 }
 

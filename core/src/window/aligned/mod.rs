@@ -11,14 +11,17 @@
 //! That is in proportion to what it emits then.
 
 mod sliding;
+#[cfg(test)]
+mod tests;
 mod tumbling;
 
-use super::TimeWindow;
+use super::{TimeWindow, Windowed};
 use crate::graph::TaskContext;
 use crate::process::{OutputTag, Outputs};
 use crate::state::KeyRef;
 use crate::stream::{Data, KeySelector};
 use crate::{Aggregator, Batch, Error, Operator, Result};
+use fluvial_memory::NormalizedKey;
 
 /// Which windows there are, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +103,13 @@ pub(super) fn event_times(batch: &mut Batch) -> Result<Vec<i64>> {
 pub(crate) trait EmitWindow<R, U>: Fn(KeyRef<'_>, TimeWindow, R, &mut Outputs<U>) + 'static {}
 impl<R, U, F: Fn(KeyRef<'_>, TimeWindow, R, &mut Outputs<U>) + 'static> EmitWindow<R, U> for F {}
 
+/// A window's result beside its key and the window, with the event time of the window's last instant.
+pub(crate) fn emit_windowed<K: NormalizedKey + Data, R: Data>() -> impl EmitWindow<R, Windowed<K, TimeWindow, R>> {
+    |key: KeyRef<'_>, window: TimeWindow, value: R, outputs: &mut Outputs<Windowed<K, TimeWindow, R>>| {
+        outputs.push(Windowed { key: key.decode(), window, value }, window.max_timestamp());
+    }
+}
+
 /// The operator of these windows. Late records go to the side output of `late`.
 pub(crate) fn operator<T, S, A, U>(
     windows: Windows,
@@ -118,29 +128,5 @@ where
         Box::new(tumbling::TumblingWindows::new(windows, selector, aggregator, emit, late, context))
     } else {
         Box::new(sliding::SlidingWindows::new(windows, selector, aggregator, emit, late, context))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn slices_cut_windows(size in 1i64..50, slide in 1i64..50, offset in -60i64..60, time in -500i64..500) {
-            let windows = Windows { size, slide, offset, lateness: 0 };
-            let all: Vec<TimeWindow> = (-60..60).map(|k| offset + k * slide).filter(|s| (-900..900).contains(s)).map(|s| windows.window(s)).collect();
-            let of = |t: i64| all.iter().filter(|w| w.start <= t && t < w.end).copied().collect::<Vec<_>>();
-            let slice = windows.slice(time);
-            prop_assert!(slice.start <= time && time < slice.end);
-            for t in slice.start..slice.end {
-                prop_assert_eq!(of(t), of(time));
-            }
-            if (-400..400).contains(&time) && let (Some(first), Some(last)) = (of(time).first(), of(time).last()) {
-                prop_assert_eq!(windows.first_end(slice), first.end);
-                prop_assert_eq!(windows.last_window(slice), *last);
-            }
-        }
     }
 }

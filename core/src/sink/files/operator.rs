@@ -1,0 +1,113 @@
+use super::Settings;
+use super::bucket::Buckets;
+use super::part::PendingPart;
+use super::parts::PartFiles;
+use crate::codec::RecordCodec;
+use crate::{Batch, Data, Error, Operator, Output, Progress, Restored, Result, Snapshot, StateSection};
+use std::sync::Arc;
+
+/// The state: complete files that have no name yet.
+const PENDING: &str = "pending";
+/// The state: the number of the next file.
+const NEXT: &str = "next";
+
+/// Processing time, in milliseconds UTC.
+type Now = Box<dyn Fn() -> i64>;
+
+/// Writes records to files.
+pub(super) struct WriteFiles<T> {
+    settings: Arc<Settings<T>>,
+    files: PartFiles<T>,
+    buckets: Buckets<T>,
+    now: Now,
+    /// The timer that has been asked for.
+    alarm: Option<i64>,
+}
+
+impl<T: Data> WriteFiles<T> {
+    pub(super) fn new(settings: Arc<Settings<T>>, files: PartFiles<T>, now: Now) -> Self {
+        let buckets = Buckets::new(settings.levels.clone());
+        Self { settings, files, buckets, now, alarm: None }
+    }
+
+    /// Has the operator called when the next file is due. One timer at a time: a file opened later is due later.
+    fn set_alarm(&mut self, out: &mut dyn Output) {
+        if self.alarm.is_none()
+            && let Some(deadline) = self.files.deadline()
+        {
+            out.set_timer(deadline);
+            self.alarm = Some(deadline);
+        }
+    }
+}
+
+impl<T: Data> Operator for WriteFiles<T> {
+    fn process(&mut self, _input: usize, mut batch: Batch, out: &mut dyn Output) -> Result<Progress> {
+        let times = batch.event_times.take();
+        let records = batch.typed_records::<T>()?;
+        let now = (self.now)();
+        for (at, record) in records.iter().enumerate() {
+            let time = times.as_ref().and_then(|t| t.get(at)).copied().unwrap_or(i64::MIN);
+            let bucket = self.buckets.of(record, time)?;
+            self.files.append(bucket, record, now)?;
+        }
+        self.set_alarm(out);
+        Ok(Progress::Done)
+    }
+
+    fn on_timer(&mut self, now: i64, out: &mut dyn Output) -> Result<Progress> {
+        if self.alarm.is_some_and(|at| at <= now) {
+            self.alarm = None;
+            self.files.roll_due(now)?;
+            self.set_alarm(out);
+        }
+        Ok(Progress::Done)
+    }
+
+    fn finish(&mut self, _out: &mut dyn Output) -> Result<Progress> {
+        self.files.roll()?;
+        Ok(Progress::Done)
+    }
+
+    fn snapshot(&mut self, epoch: u64) -> Result<Snapshot> {
+        let pending = self.files.precommit(epoch)?;
+        let sections = vec![section(PENDING, &pending)?, section(NEXT, &self.files.next_number())?];
+        Ok(Snapshot { sections, deferred: Vec::new() })
+    }
+
+    fn restore(&mut self, state: Restored) -> Result<()> {
+        let (mut pending, mut next) = (Vec::new(), 0);
+        for section in &state.sections {
+            match section.name.as_str() {
+                PENDING => pending.extend(decoded::<Vec<PendingPart>>(section)?),
+                NEXT => next = next.max(decoded(section)?),
+                other => return Err(Error::Plan(format!("files have no state `{other}`"))),
+            }
+        }
+        self.files.recover(state.epoch, &pending, next)
+    }
+
+    fn commits(&self) -> bool {
+        self.settings.transactional
+    }
+
+    fn checkpoint_complete(&mut self, epoch: u64) -> Result<()> {
+        self.files.commit(epoch)
+    }
+
+    fn abort(&mut self) {
+        self.files.abort();
+    }
+}
+
+fn section<S: Data>(name: &str, state: &S) -> Result<StateSection> {
+    let codec = RecordCodec::<S>::new();
+    let mut bytes = Vec::new();
+    codec.encode(state, &mut bytes)?;
+    let schema = codec.schema().map(ToString::to_string).unwrap_or_default();
+    Ok(StateSection { name: name.to_owned(), key_group: None, schema, bytes })
+}
+
+fn decoded<S: Data>(section: &StateSection) -> Result<S> {
+    Ok(RecordCodec::<S>::new().decode(&section.bytes)?)
+}
