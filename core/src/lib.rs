@@ -38,12 +38,20 @@ pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorSta
 pub use launch::{Children, launch};
 pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
 pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
-pub use process::{KeyedContext, KeyedProcessFunction, OutputTag, TimeDomain, Timer};
+pub use process::{
+    BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Connected, ConnectedBroadcast, ConnectedKeyed,
+    ConnectedKeyedBroadcast, DeadLetter, DeadLetters, KeyedBroadcastContext, KeyedBroadcastProcessFunction,
+    KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction, SplitStream,
+    TimeDomain, Timer,
+};
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
 pub use sink::{CollectStream, FileSink, SocketOptions};
 pub use source::{ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile};
-pub use state::{AggregatingState, KeyedState, ListState, MapState, ReducingState, Ttl, ValueState};
+pub use state::{
+    AggregatingState, BroadcastState, BroadcastWriter, KeyedState, ListState, MapState, OperatorList, OperatorState,
+    ReducingState, Ttl, ValueState,
+};
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,
     WithBroadcast,

@@ -4,6 +4,7 @@
 use fluvial_core::{ChannelClosed, Config, Data, DataStream, Env, Error, Interrupt, Result};
 use futures_util::stream;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -24,7 +25,7 @@ struct Running<T> {
     interrupt: Interrupt,
 }
 
-impl<T: Data + Sync> Running<T> {
+impl<T: Data + Debug> Running<T> {
     fn start(stream: DataStream<T>, env: &Env) -> Self {
         let (send, records) = mpsc::channel();
         let looked_at = stream.inspect(move |record: &T| {

@@ -100,7 +100,9 @@ impl Graph {
 
     /// The node whose chain this one continues: a step with one forward input from a source or step that feeds nothing else.
     fn fuses_with(&self, node: &Node, consumers: &[usize]) -> Option<NodeId> {
-        let [Input { node: before, distribution: Distribution::Forward, .. }] = node.inputs.as_slice() else { return None };
+        let [Input { node: before, port: 0, distribution: Distribution::Forward, .. }] = node.inputs.as_slice() else {
+            return None;
+        };
         let step = matches!(node.body, Body::Link { .. } | Body::Sink { .. });
         let open = matches!(self.nodes[*before].body, Body::Link { .. } | Body::Source { .. });
         (step && open && consumers[*before] == 1).then_some(*before)

@@ -1,6 +1,6 @@
 use super::outputs::Outputs;
 use super::side::OutputTag;
-use super::task::{KeyedHandler, KeyedRuntime, KeyedTask, Timer};
+use super::task::{KeyedHandler, KeyedRuntime, KeyedTask, TimeDomain, Timer};
 use crate::exchange::TypedByHash;
 use crate::graph::{Body, Distribution, OperatorFactory};
 use crate::state::KeyedState;
@@ -68,7 +68,7 @@ pub trait KeyedProcessFunction<K, T>: 'static {
 pub struct KeyedContext<'a, K, U> {
     runtime: &'a mut KeyedRuntime,
     outputs: &'a mut Outputs<U>,
-    /// Event time of the record in hand, or the timer's time; `i64::MIN` where there is none.
+    /// Event time of the record or timer in hand; `i64::MIN` where there is none.
     time: i64,
     key: PhantomData<fn() -> K>,
 }
@@ -78,15 +78,21 @@ impl<'a, K: NormalizedKey, U: Data> KeyedContext<'a, K, U> {
         Self { runtime, outputs, time, key: PhantomData }
     }
 
+    /// For a timer that fires. What one of processing time gives has no event time.
+    pub(crate) fn of_timer(runtime: &'a mut KeyedRuntime, outputs: &'a mut Outputs<U>, timer: Timer) -> Self {
+        let time = if timer.domain == TimeDomain::EventTime { timer.time } else { i64::MIN };
+        Self::new(runtime, outputs, time)
+    }
+
     /// The key.
     ///
     /// # Panics
     /// Never: the key was encoded by its own type.
     pub fn key(&self) -> K {
-        K::decode(&mut &self.runtime.state.current().bytes()[..]).expect("a key decodes what it has encoded")
+        self.runtime.state.current().with(|key| key.decode())
     }
 
-    /// Event time of the record in hand, or the time of the timer that fires; milliseconds UTC.
+    /// Event time of the record in hand, or of the event-time timer that fires; milliseconds UTC.
     pub fn time(&self) -> Option<i64> {
         (self.time != i64::MIN).then_some(self.time)
     }
@@ -101,7 +107,7 @@ impl<'a, K: NormalizedKey, U: Data> KeyedContext<'a, K, U> {
         self.runtime.clock.now()
     }
 
-    /// Emits a record, with the event time of the record or timer in hand.
+    /// Emits a record, with the event time of the record or timer in hand ([`KeyedContext::time`]).
     #[inline]
     pub fn emit(&mut self, record: U) {
         self.outputs.push(record, self.time);
@@ -118,7 +124,10 @@ impl<'a, K: NormalizedKey, U: Data> KeyedContext<'a, K, U> {
         self.outputs.push_side(tag, record, self.time);
     }
 
-    /// Has `on_timer` called for this key when the watermark reaches `time`. Setting it twice is setting it once.
+    /// Has `on_timer` called for this key when the watermark reaches `time`; if it has already, at its next advance. Setting
+    /// it twice is setting it once.
+    ///
+    /// At the end of a bounded input the watermark is `i64::MAX`. A function whose timers set others in turn ends that then.
     pub fn set_event_timer(&mut self, time: i64) {
         let KeyedRuntime { state, event_timers, .. } = self.runtime;
         state.current().with(|key| event_timers.set(time, key, ()));
@@ -131,9 +140,11 @@ impl<'a, K: NormalizedKey, U: Data> KeyedContext<'a, K, U> {
     }
 
     /// Has `on_timer` called for this key when the clock reaches `time`; at the end of a bounded input in any case.
+    ///
+    /// Processing time ends with the input: a timer that is set while the last ones fire, at the end of a bounded input, never
+    /// does.
     pub fn set_processing_timer(&mut self, time: i64) {
-        let KeyedRuntime { state, processing_timers, .. } = self.runtime;
-        state.current().with(|key| processing_timers.set(time, key, ()));
+        self.runtime.set_processing_timer(time);
     }
 
     /// Takes back a processing-time timer of this key.
@@ -228,22 +239,19 @@ impl<T: Data, S: KeySelector<T>, F: KeyedProcessFunction<S::Key, T>> KeyedHandle
     fn batch(
         &mut self,
         _input: usize,
-        mut batch: Batch,
+        batch: Batch,
         runtime: &mut KeyedRuntime,
         outputs: &mut Outputs<F::Output>,
         out: &mut dyn Output,
     ) -> Result<()> {
-        let times = batch.event_times.take();
-        for (i, record) in batch.typed_records::<T>()?.into_iter().enumerate() {
-            runtime.state.current().encode(|key| self.selector.encode(&record, key));
-            let time = times.as_ref().map_or(i64::MIN, |times| times[i]);
-            self.function.process(record, &mut KeyedContext::new(runtime, outputs, time))?;
-            outputs.send_full(out)?;
-        }
-        Ok(())
+        let Self { selector, function, .. } = self;
+        runtime.each(batch, selector, |runtime, record: T, time| {
+            function.process(record, &mut KeyedContext::new(runtime, outputs, time))?;
+            outputs.send_full(out)
+        })
     }
 
     fn timer(&mut self, timer: Timer, runtime: &mut KeyedRuntime, outputs: &mut Outputs<F::Output>) -> Result<()> {
-        self.function.on_timer(timer, &mut KeyedContext::new(runtime, outputs, timer.time))
+        self.function.on_timer(timer, &mut KeyedContext::of_timer(runtime, outputs, timer))
     }
 }

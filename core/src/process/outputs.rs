@@ -12,11 +12,13 @@ pub(crate) struct Outbox<U> {
     records: Vec<U>,
     /// As long as `records`, or empty while none has an event time.
     times: Vec<i64>,
+    /// Room for so many is made at once: as the batch before had.
+    room: usize,
 }
 
 impl<U> Default for Outbox<U> {
     fn default() -> Self {
-        Self { records: Vec::new(), times: Vec::new() }
+        Self { records: Vec::new(), times: Vec::new(), room: BATCH_RECORDS }
     }
 }
 
@@ -25,9 +27,12 @@ impl<U: Data> Outbox<U> {
     #[inline]
     pub(crate) fn push(&mut self, record: U, time: i64) {
         if self.records.capacity() == 0 {
-            self.records.reserve(BATCH_RECORDS);
+            self.records.reserve(self.room);
         }
         if time != i64::MIN || !self.times.is_empty() {
+            if self.times.capacity() == 0 {
+                self.times.reserve(self.room);
+            }
             self.times.resize(self.records.len(), i64::MIN);
             self.times.push(time);
         }
@@ -39,10 +44,11 @@ impl<U: Data> Outbox<U> {
         self.records.len() >= BATCH_RECORDS
     }
 
-    fn send(&mut self, port: usize, out: &mut dyn Output) -> Result<()> {
+    pub(crate) fn send(&mut self, port: usize, out: &mut dyn Output) -> Result<()> {
         if self.records.is_empty() {
             return Ok(());
         }
+        self.room = self.records.len().next_power_of_two().clamp(16, BATCH_RECORDS);
         let mut batch = Batch::typed(std::mem::take(&mut self.records));
         batch.event_times = Some(std::mem::take(&mut self.times)).filter(|times| !times.is_empty());
         out.send(port, batch)
@@ -102,17 +108,26 @@ impl<U: Data> Outputs<U> {
 
     /// Adds a record to a side output. Says whether somebody listens.
     pub(crate) fn push_side<V: Data>(&mut self, tag: &OutputTag<V>, record: V, time: i64) -> bool {
-        let Some(side) = self.sides.iter_mut().find(|s| s.name == tag.name()) else { return false };
-        if side.record != TypeId::of::<V>() {
-            let message = format!("side output `{}` was asked for with another record type", side.name);
-            self.error.get_or_insert(Error::Plan(message));
-            return true;
-        }
+        let record_type = TypeId::of::<V>();
+        let Some(side) = self.sides.iter_mut().find(|s| s.record == record_type && s.name == tag.name()) else {
+            if self.sides.iter().any(|s| s.name == tag.name()) {
+                let given = std::any::type_name::<V>();
+                let message =
+                    format!("side output `{}`: the operator gives records of `{given}`, it is read as another type", tag.name());
+                self.fail(Error::Plan(message));
+            }
+            return false;
+        };
         let outbox = side.outbox.get_or_insert_with(|| Box::new(Outbox::<V>::default()));
         if let Some(outbox) = outbox.as_any().downcast_mut::<Outbox<V>>() {
             outbox.push(record, time);
         }
         true
+    }
+
+    /// Fails the job with the first error that is set, soon.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.error.get_or_insert(error);
     }
 
     /// Sends what is large enough.

@@ -3,13 +3,16 @@
 use super::outputs::Outputs;
 use crate::codec::RecordCodec;
 use crate::graph::TaskContext;
-use crate::state::{BLOCK, KeyBlock, KeyRef, StateTable, section};
+use crate::state::{BLOCK, KeyBlock, KeyRef, StateGauge, StateTable, section};
 use crate::stream::{Data, DataStream, KeySelector, KeyedStream};
-use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, Snapshot};
+use crate::{Aggregator, Batch, Number, Operator, Output, Progress, Restored, Result, Snapshot};
 use std::marker::PhantomData;
 
 /// The name under which the state is stored.
 const STATE: &str = "value";
+
+/// Batches between two measurements of the state.
+const MEASURED: u32 = 64;
 
 impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// Reduces the records of each key in the order in which they come and emits every intermediate result.
@@ -56,6 +59,31 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// Emits with each record how many its key has had so far.
     pub fn rolling_count(&self) -> DataStream<(S::Key, u64)> {
         self.rolling_fold(0, |count, _| *count += 1)
+    }
+
+    /// Emits with each record the key and the sum of a number of its records so far.
+    ///
+    /// An integer sum that does not fit fails the job.
+    ///
+    /// ```
+    /// # let env = fluvial_core::Env::default();
+    /// let sums = env.sequence(1..=4).key_by(|n| n % 2).rolling_sum(|n| *n);
+    /// let mut sums = sums.collect()?;
+    /// sums.sort();
+    /// assert_eq!(sums, [(0, 2), (0, 6), (1, 1), (1, 4)]);
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    pub fn rolling_sum<N: Number>(&self, value: impl Fn(&T) -> N + Clone + Send + Sync + 'static) -> DataStream<(S::Key, N)> {
+        self.stateful("rolling_sum", move |key, state: &mut Option<N>, record, time, outputs| {
+            let before = state.unwrap_or(N::ZERO);
+            match before.checked_add(value(&record)) {
+                Some(sum) => outputs.push((key.decode::<S::Key>(), *state.insert(sum)), time),
+                None => {
+                    let type_name = std::any::type_name::<N>().to_owned();
+                    outputs.fail(fluvial_memory::Error::Overflow { what: "a rolling sum".to_owned(), type_name }.into());
+                }
+            }
+        })
     }
 
     /// Emits with each record the one of its key that has the smallest of `by` so far; the first among equals.
@@ -126,6 +154,8 @@ struct Stateful<T, S, V, U, F> {
     codec: RecordCodec<Option<V>>,
     keys: KeyBlock,
     outputs: Outputs<U>,
+    gauge: StateGauge,
+    batches: u32,
     record: PhantomData<fn(T)>,
 }
 
@@ -138,6 +168,8 @@ impl<T, S, V: Data, U: Data, F> Stateful<T, S, V, U, F> {
             codec: RecordCodec::new(),
             keys: KeyBlock::default(),
             outputs: Outputs::new(context),
+            gauge: StateGauge::new(&context.metrics),
+            batches: 0,
             record: PhantomData,
         }
     }
@@ -175,6 +207,10 @@ where
             self.outputs.send_full(out)?;
         }
         self.outputs.flush(out)?;
+        self.batches = self.batches.wrapping_add(1);
+        if self.batches % MEASURED == 1 {
+            self.gauge.set(self.table.len(), self.table.byte_len());
+        }
         Ok(Progress::Done)
     }
 
@@ -183,12 +219,9 @@ where
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
-        for state in state.sections.iter().filter(|s| s.name == STATE) {
-            section::decode(state, &self.codec, |key, value| {
-                self.table.insert(KeyRef::new(key), value);
-                Ok(())
-            })?;
-        }
-        Ok(())
+        state.sections.iter().try_for_each(|s| match s.name.as_str() {
+            STATE => self.table.restore(s, &self.codec),
+            _ => section::unclaimed(s),
+        })
     }
 }

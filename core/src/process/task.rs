@@ -3,13 +3,18 @@
 
 use super::outputs::Outputs;
 use crate::graph::TaskContext;
-use crate::state::{KeyBytes, KeyRef, KeyedState, TimerQueue};
-use crate::stream::Data;
+use crate::state::{
+    BLOCK, EVENT_TIMERS, KeyBlock, KeyedState, OperatorState, PROCESSING_TIMERS, StateGauge, TimerQueue, section,
+};
+use crate::stream::{Data, KeySelector};
 use crate::time::Clock;
-use crate::{Batch, Operator, OperatorContext, Output, Progress, Restored, Result, Snapshot};
+use crate::{Batch, Operator, OperatorContext, Output, Progress, Restored, Result, Snapshot, StateSection, Waker};
 
 /// Timers that fire between two looks at whether the output has room.
 const TIMERS: usize = 64;
+
+/// Calls of an operator between two measurements of its state.
+const MEASURED: u32 = 64;
 
 /// What a timer counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +37,22 @@ pub struct Timer {
 /// What an operator has beside the user's function: state of keys, timers, times.
 pub(crate) struct KeyedRuntime {
     pub(crate) state: KeyedState,
+    /// State that is not of keys.
+    pub(crate) operator_state: OperatorState,
     pub(crate) event_timers: TimerQueue<()>,
     pub(crate) processing_timers: TimerQueue<()>,
     pub(crate) watermark: i64,
     pub(crate) clock: Clock,
     /// The processing time that the harness was asked to call at.
     alarm: i64,
+    /// The input has ended, and with it processing time: no more timers can be set.
+    closed: bool,
+    /// The keys of the block of records in hand.
+    keys: KeyBlock,
+    /// Has the operator called again.
+    waker: Waker,
+    gauge: StateGauge,
+    calls: u32,
 }
 
 impl KeyedRuntime {
@@ -45,11 +60,50 @@ impl KeyedRuntime {
         let operator: &OperatorContext = context;
         Self {
             state: KeyedState::new(operator, context.clock().clone()),
-            event_timers: TimerQueue::new("event timers"),
-            processing_timers: TimerQueue::new("processing timers"),
+            operator_state: OperatorState::new(operator),
+            event_timers: TimerQueue::new(EVENT_TIMERS),
+            processing_timers: TimerQueue::new(PROCESSING_TIMERS),
             watermark: i64::MIN,
             clock: context.clock().clone(),
             alarm: i64::MAX,
+            closed: false,
+            keys: KeyBlock::default(),
+            waker: operator.waker.clone(),
+            gauge: StateGauge::new(&context.metrics),
+            calls: 0,
+        }
+    }
+
+    /// Gives a function each record of a batch, with its event time, while its key is the current one. Look-ups of a block
+    /// of records are prepared together.
+    pub(crate) fn each<T: Data, S: KeySelector<T>>(
+        &mut self,
+        mut batch: Batch,
+        selector: &S,
+        mut f: impl FnMut(&mut Self, T, i64) -> Result<()>,
+    ) -> Result<()> {
+        let times = batch.event_times.take();
+        let mut records = batch.typed_records::<T>()?.into_iter();
+        let mut keys = std::mem::take(&mut self.keys);
+        let mut number = 0;
+        while records.len() > 0 {
+            let count = records.len().min(BLOCK);
+            keys.encode(records.as_slice()[..count].iter(), |record, out| selector.encode(record, out));
+            self.state.prefetch(&keys);
+            for (i, record) in records.by_ref().take(count).enumerate() {
+                self.state.current().go(keys.get(i));
+                f(self, record, times.as_ref().map_or(i64::MIN, |times| times[number]))?;
+                number += 1;
+            }
+        }
+        self.keys = keys;
+        Ok(())
+    }
+
+    pub(crate) fn set_processing_timer(&mut self, time: i64) {
+        if !self.closed {
+            let Self { state, processing_timers, .. } = self;
+            state.current().with(|key| processing_timers.set(time, key, ()));
         }
     }
 
@@ -66,9 +120,41 @@ impl KeyedRuntime {
     fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         self.state.snapshot(&mut snapshot);
+        self.operator_state.snapshot(&mut snapshot);
         snapshot.deferred.push(self.event_timers.snapshot());
         snapshot.deferred.push(self.processing_timers.snapshot());
         snapshot
+    }
+
+    /// Takes back what [`KeyedRuntime::snapshot`] gave. Sections of key groups that are not of this go to `other`, which says
+    /// whether it knows them.
+    fn restore(&mut self, state: &Restored, mut other: impl FnMut(&StateSection) -> Result<bool>) -> Result<()> {
+        for section in state.sections.iter().filter(|s| s.key_group.is_some()) {
+            let known = self.event_timers.restore(section)?
+                || self.processing_timers.restore(section)?
+                || self.state.restore(section)?
+                || other(section)?;
+            if !known {
+                section::unclaimed(section)?;
+            }
+        }
+        self.operator_state.restore(&state.sections)?;
+        if self.processing_timers.len() > 0 {
+            // Timers can be asked for only when the operator is called.
+            (self.waker)();
+        }
+        Ok(())
+    }
+
+    /// Says how large the state is, now and then.
+    #[inline]
+    fn measure(&mut self) {
+        self.calls = self.calls.wrapping_add(1);
+        if self.calls % MEASURED == 1 {
+            let (entries, bytes) = self.state.size();
+            let timers = self.event_timers.byte_len() + self.processing_timers.byte_len();
+            self.gauge.set(entries, bytes + timers + self.operator_state.byte_len());
+        }
     }
 }
 
@@ -90,16 +176,16 @@ pub(crate) trait KeyedHandler {
     /// A timer of the current key fires.
     fn timer(&mut self, timer: Timer, runtime: &mut KeyedRuntime, outputs: &mut Outputs<Self::Output>) -> Result<()>;
 
-    /// State that does not belong to keys.
+    /// State of keys that the handler keeps itself.
     fn snapshot(&mut self, into: &mut Snapshot) -> Result<()> {
         let _ = into;
         Ok(())
     }
 
-    /// Takes it back.
-    fn restore(&mut self, state: &Restored) -> Result<()> {
-        let _ = state;
-        Ok(())
+    /// Takes back a section of it. Says whether it is one.
+    fn restore(&mut self, section: &StateSection) -> Result<bool> {
+        let _ = section;
+        Ok(false)
     }
 }
 
@@ -115,8 +201,17 @@ pub(crate) struct KeyedTask<H: KeyedHandler> {
 impl<H: KeyedHandler> KeyedTask<H> {
     /// For an operator of this context; `make` gets the state to take handles from.
     pub(crate) fn new(context: &TaskContext, make: impl FnOnce(&mut KeyedState) -> Result<H>) -> Result<Self> {
+        Self::with_operator_state(context, |state, _| make(state))
+    }
+
+    /// The same, with state that is not of keys.
+    pub(crate) fn with_operator_state(
+        context: &TaskContext,
+        make: impl FnOnce(&mut KeyedState, &mut OperatorState) -> Result<H>,
+    ) -> Result<Self> {
         let mut runtime = KeyedRuntime::new(context);
-        let handler = make(&mut runtime.state)?;
+        let KeyedRuntime { state, operator_state, .. } = &mut runtime;
+        let handler = make(state, operator_state)?;
         Ok(Self { handler, runtime, outputs: Outputs::new(context), firing: None })
     }
 
@@ -155,20 +250,30 @@ impl<H: KeyedHandler> Operator for KeyedTask<H> {
         self.handler.batch(input, batch, &mut self.runtime, &mut self.outputs, out)?;
         self.outputs.flush(out)?;
         self.runtime.arm(out);
+        self.runtime.measure();
         Ok(Progress::Done)
     }
 
     fn resume(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        self.runtime.arm(out);
         self.firing.map_or(Ok(Progress::Done), |until| self.fire(until, out))
     }
 
     fn on_watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<Progress> {
         self.runtime.watermark = watermark;
+        self.runtime.measure();
         self.fire(Timer { time: watermark, domain: TimeDomain::EventTime }, out)
     }
 
     fn on_timer(&mut self, now: i64, out: &mut dyn Output) -> Result<Progress> {
         self.fire(Timer { time: now, domain: TimeDomain::ProcessingTime }, out)
+    }
+
+    /// Processing time ends here: its timers fire in their order, and those that would be set now never do. So a job whose
+    /// input ends has the same output however fast it runs, and a timer that sets itself again does not hold up its end.
+    fn finish(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        self.runtime.closed = true;
+        self.fire(Timer { time: i64::MAX, domain: TimeDomain::ProcessingTime }, out)
     }
 
     fn snapshot(&mut self, _epoch: u64) -> Result<Snapshot> {
@@ -178,17 +283,7 @@ impl<H: KeyedHandler> Operator for KeyedTask<H> {
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
-        for section in &state.sections {
-            let runtime = &mut self.runtime;
-            let _known = runtime.event_timers.restore(section)?
-                || runtime.processing_timers.restore(section)?
-                || runtime.state.restore(section)?;
-        }
-        self.handler.restore(&state)
+        let Self { handler, runtime, .. } = self;
+        runtime.restore(&state, |section| handler.restore(section))
     }
-}
-
-/// A timer's key, for operators that keep their own.
-pub(crate) fn key_of(key: &KeyBytes) -> KeyRef<'_> {
-    KeyRef::new(key.as_slice())
 }

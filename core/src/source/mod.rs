@@ -42,7 +42,7 @@ pub use socket::{SocketListener, SocketSource};
 pub use tail::TailFile;
 
 use crate::chain::AnyCollector;
-use crate::graph::{Body, Estimate, Node, TaskContext};
+use crate::graph::{Body, Estimate, Node, TaskContext, Timing};
 use crate::stream::typed_port;
 use crate::{Data, DataStream, Env, Result, Source};
 use std::sync::Arc;
@@ -72,6 +72,7 @@ fn add_source<T: Data>(
         memory: 0,
         outputs: 1,
         sides: Vec::new(),
+        timing: Timing::AsTheyCome,
         bounded: count.is_some(),
         estimate: count.map(|count| Estimate { bytes: count as f64 * size_of::<T>() as f64 }),
     };

@@ -1,7 +1,7 @@
 //! One named state of an operator: what all kinds of handles stand on.
 
-use super::key::{CurrentKey, KeyRef};
-use super::section;
+use super::block::KeyBlock;
+use super::key::{CurrentKey, KeyBytes, KeyRef};
 use super::table::{StateTable, SweepCursor};
 use super::ttl::Ttl;
 use crate::codec::RecordCodec;
@@ -57,10 +57,15 @@ impl<V: Data> StateCell<V> {
         if self.ttl.get().is_some() { self.clock.now() } else { i64::MAX }
     }
 
-    /// Removes what is over, a few entries at a time; always the current key's.
+    /// Removes what is over: the current key's value, and a few others on the way around the table.
     #[inline]
     fn expire(&self, key: KeyRef<'_>) {
-        let Some(ttl) = self.ttl.get() else { return };
+        if let Some(ttl) = self.ttl.get() {
+            self.sweep(key, ttl);
+        }
+    }
+
+    fn sweep(&self, key: KeyRef<'_>, ttl: Ttl) {
         let now = self.clock.now();
         let mut table = self.table.borrow_mut();
         if !ttl.until_cleaned && table.get(key).is_some_and(|v| ttl.over(v.stamp, now)) {
@@ -111,7 +116,10 @@ impl<V: Data> StateCell<V> {
 
     #[inline]
     pub(crate) fn set(&self, value: V) {
-        self.current.with(|key| self.table.borrow_mut().insert(key, Stamped { stamp: self.stamp(), value }));
+        self.current.with(|key| {
+            self.expire(key);
+            self.table.borrow_mut().insert(key, Stamped { stamp: self.stamp(), value });
+        });
     }
 
     pub(crate) fn take(&self) -> Option<V> {
@@ -126,7 +134,12 @@ impl<V: Data> StateCell<V> {
 pub(crate) trait AnyState {
     fn name(&self) -> &str;
     fn snapshot(&self) -> DeferredState;
+    /// Takes back a section of this state.
     fn restore(&self, section: &StateSection) -> Result<()>;
+    /// Brings near what look-ups of these keys read.
+    fn prefetch(&self, keys: &KeyBlock);
+    /// Appends the keys that have a value.
+    fn keys(&self, into: &mut Vec<KeyBytes>);
     /// Entries, and bytes without what values point to.
     fn size(&self) -> (usize, usize);
     /// Removes the current key's value.
@@ -146,11 +159,15 @@ impl<V: Data> AnyState for StateCell<V> {
     }
 
     fn restore(&self, section: &StateSection) -> Result<()> {
-        let mut table = self.table.borrow_mut();
-        section::decode(section, &self.codec, |key, value| {
-            table.insert(KeyRef::new(key), value);
-            Ok(())
-        })
+        self.table.borrow_mut().restore(section, &self.codec)
+    }
+
+    fn prefetch(&self, keys: &KeyBlock) {
+        keys.prefetch(&self.table.borrow());
+    }
+
+    fn keys(&self, into: &mut Vec<KeyBytes>) {
+        into.extend(self.table.borrow().iter().map(|entry| entry.key.clone()));
     }
 
     fn size(&self) -> (usize, usize) {

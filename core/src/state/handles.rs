@@ -1,4 +1,6 @@
 //! What a user's function holds: handles on state, each bound to the key that the operator works on.
+//!
+//! Where a handle shows its value to a function, that function must not change the same state by its handle: it panics.
 
 use super::cell::StateCell;
 use super::ttl::Ttl;
@@ -221,12 +223,13 @@ impl<K: Data + Ord, V: Data> MapState<K, V> {
 
 /// One value a key, to which others are reduced as they come.
 pub struct ReducingState<V> {
-    cell: Rc<StateCell<V>>,
+    /// The value is `None` only while it is being reduced.
+    cell: Rc<StateCell<Option<V>>>,
     reduce: Box<dyn Fn(V, V) -> V>,
 }
 
 impl<V: Data> ReducingState<V> {
-    pub(crate) fn new(cell: Rc<StateCell<V>>, reduce: impl Fn(V, V) -> V + 'static) -> Self {
+    pub(crate) fn new(cell: Rc<StateCell<Option<V>>>, reduce: impl Fn(V, V) -> V + 'static) -> Self {
         Self { cell, reduce: Box::new(reduce) }
     }
 
@@ -239,16 +242,20 @@ impl<V: Data> ReducingState<V> {
 
     /// Reduces a value into the key's.
     pub fn add(&self, value: V) {
-        let value = match self.cell.take() {
-            Some(before) => (self.reduce)(before, value),
-            None => value,
-        };
-        self.cell.set(value);
+        self.cell.change(
+            || None,
+            |slot| {
+                *slot = Some(match slot.take() {
+                    Some(before) => (self.reduce)(before, value),
+                    None => value,
+                });
+            },
+        );
     }
 
     /// What the key's values have been reduced to.
     pub fn get(&self) -> Option<V> {
-        self.cell.read(|value| value.cloned())
+        self.cell.read(|value| value.cloned().flatten())
     }
 
     /// Removes the key's value.

@@ -1,7 +1,7 @@
 //! Keys of state: the bytes of a normalized key, and where they belong.
 
 use fluvial_memory::{NormalizedKey, hash};
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 
 /// Bytes that are kept beside the value.
@@ -20,14 +20,6 @@ impl KeyBytes {
         match self {
             Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
             Self::Heap(bytes) => bytes,
-        }
-    }
-
-    /// Bytes that it takes beside itself.
-    pub(crate) fn heap_len(&self) -> usize {
-        match self {
-            Self::Inline { .. } => 0,
-            Self::Heap(bytes) => bytes.len(),
         }
     }
 }
@@ -96,21 +88,18 @@ pub(crate) struct CurrentKey {
 }
 
 impl CurrentKey {
-    /// Goes to the key that `encode` appends to an empty buffer.
+    /// Goes to a key of which only the bytes are at hand.
+    pub(crate) fn set(&self, key: &[u8]) {
+        self.go(KeyRef::new(key));
+    }
+
+    /// Goes to a key.
     #[inline]
-    pub(crate) fn encode(&self, encode: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn go(&self, key: KeyRef<'_>) {
         let mut bytes = self.bytes.borrow_mut();
         bytes.clear();
-        encode(&mut bytes);
-        self.hash.set(hash::hash_bytes(&bytes));
-    }
-
-    pub(crate) fn set(&self, key: &[u8]) {
-        self.encode(|out| out.extend_from_slice(key));
-    }
-
-    pub(crate) fn bytes(&self) -> Ref<'_, [u8]> {
-        Ref::map(self.bytes.borrow(), Vec::as_slice)
+        bytes.extend_from_slice(key.bytes);
+        self.hash.set(key.hash);
     }
 
     /// Calls a function with the key.

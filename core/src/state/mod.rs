@@ -11,10 +11,13 @@
 //! first write to a group after a snapshot pays for copying a 128th of the state.
 
 mod block;
+mod broadcast_state;
 mod cell;
 mod dense;
+mod gauge;
 mod handles;
 mod key;
+mod operator_state;
 mod registry;
 pub(crate) mod section;
 mod table;
@@ -22,10 +25,16 @@ mod timers;
 mod ttl;
 
 pub(crate) use block::{BLOCK, KeyBlock};
+pub use broadcast_state::{BroadcastState, BroadcastWriter};
 pub(crate) use dense::DenseTable;
+pub(crate) use gauge::StateGauge;
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
-pub(crate) use key::{CurrentKey, KeyBytes, KeyRef};
+pub(crate) use key::{KeyBytes, KeyRef};
+pub use operator_state::{OperatorList, OperatorState};
 pub use registry::KeyedState;
 pub(crate) use table::{CowTable, StateTable};
-pub(crate) use timers::TimerQueue;
+pub(crate) use timers::{EVENT_TIMERS, PROCESSING_TIMERS, TimerQueue};
 pub use ttl::Ttl;
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
+use super::block::KeyBlock;
 use super::cell::{AnyState, StateCell};
 use super::handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
-use super::key::CurrentKey;
+use super::key::{CurrentKey, KeyBytes};
+use super::timers::{EVENT_TIMERS, PROCESSING_TIMERS};
 use crate::stream::Data;
 use crate::time::Clock;
 use crate::{Aggregator, Error, OperatorContext, Result, Snapshot, StateSection};
@@ -63,6 +65,9 @@ impl KeyedState {
     }
 
     fn cell<V: Data>(&mut self, name: &str) -> Result<Rc<StateCell<V>>> {
+        if [EVENT_TIMERS, PROCESSING_TIMERS].contains(&name) {
+            return Err(Error::Plan(format!("state `{name}`: timers are stored under this name")));
+        }
         if self.states.iter().any(|s| s.name() == name) {
             return Err(Error::Plan(format!("state `{name}` is asked for twice by the same operator")));
         }
@@ -74,6 +79,21 @@ impl KeyedState {
     /// The key that the handles look at.
     pub(crate) fn current(&self) -> &Rc<CurrentKey> {
         &self.current
+    }
+
+    /// Brings near what look-ups of these keys read.
+    #[inline]
+    pub(crate) fn prefetch(&self, keys: &KeyBlock) {
+        self.states.iter().for_each(|s| s.prefetch(keys));
+    }
+
+    /// The keys that have a value in any of the states, in order.
+    pub(crate) fn keys(&self) -> Vec<KeyBytes> {
+        let mut keys = Vec::new();
+        self.states.iter().for_each(|s| s.keys(&mut keys));
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 
     pub(crate) fn snapshot(&self, into: &mut Snapshot) {

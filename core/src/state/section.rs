@@ -1,20 +1,22 @@
-//! Sections of snapshots: the entries of one state and key group as bytes.
+//! Sections of snapshots: the entries of one state and key group, or of one state of an instance, as bytes.
 //!
 //! An entry is the key's length (4 bytes, little-endian), the key, the value's length (4 bytes), the value by its codec.
 
 use crate::codec::RecordCodec;
 use crate::stream::Data;
 use crate::{Error, Result, StateSection};
+use std::borrow::Borrow;
 
-/// One section of the given entries.
-pub(crate) fn encode<'a, V: Data>(
+/// One section of the given entries, of a key group or, with empty keys, of an instance.
+pub(crate) fn encode<V: Data>(
     name: &str,
-    group: u16,
+    key_group: impl Into<Option<u16>>,
     codec: &RecordCodec<V>,
-    entries: impl Iterator<Item = (&'a [u8], &'a V)>,
+    entries: impl Iterator<Item = (impl AsRef<[u8]>, impl Borrow<V>)>,
 ) -> Result<StateSection> {
     let mut bytes = Vec::new();
     for (key, value) in entries {
+        let (key, value) = (key.as_ref(), value.borrow());
         bytes.extend((key.len() as u32).to_le_bytes());
         bytes.extend_from_slice(key);
         let at = bytes.len();
@@ -23,12 +25,28 @@ pub(crate) fn encode<'a, V: Data>(
         let len = (bytes.len() - at - 4) as u32;
         bytes[at..at + 4].copy_from_slice(&len.to_le_bytes());
     }
-    Ok(StateSection { name: name.to_owned(), key_group: Some(group), schema: schema(codec), bytes })
+    Ok(StateSection { name: name.to_owned(), key_group: key_group.into(), schema: schema(codec), bytes })
 }
 
 /// The text by which a codec's schema is compared.
 pub(crate) fn schema<V: Data>(codec: &RecordCodec<V>) -> String {
     codec.schema().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Of a section whose name no state of the operator has.
+///
+/// # Errors
+/// The section holds something, which would be lost.
+pub(crate) fn unclaimed(section: &StateSection) -> Result<()> {
+    if section.bytes.is_empty() {
+        return Ok(());
+    }
+    let of = section.key_group.map_or_else(|| "of an instance".to_owned(), |group| format!("of key group {group}"));
+    Err(Error::Plan(format!(
+        "state `{}` was stored ({} bytes {of}), but the operator now has no state of this name",
+        section.name,
+        section.bytes.len()
+    )))
 }
 
 /// Hands each entry of a section to `each`.

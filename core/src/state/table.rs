@@ -6,6 +6,7 @@ use super::section;
 use crate::codec::RecordCodec;
 use crate::operator::DeferredState;
 use crate::stream::Data;
+use crate::{Error, Result, StateSection};
 use fluvial_memory::hash::key_group;
 use std::ops::Range;
 use std::sync::Arc;
@@ -197,6 +198,29 @@ impl<V: Clone> StateTable<V> {
                 }
             }
         }
+    }
+
+    /// Takes back a section that [`StateTable::snapshot`] gave.
+    ///
+    /// # Errors
+    /// As [`section::decode`]; and a key whose group this table does not have. All name the state.
+    pub(crate) fn restore(&mut self, section: &StateSection, codec: &RecordCodec<V>) -> Result<()>
+    where
+        V: Data,
+    {
+        let groups = self.first..self.first + self.groups.len() as u16;
+        section::decode(section, codec, |key, value| {
+            let key = KeyRef::new(key);
+            let group = key_group(key.hash);
+            if !groups.contains(&group) {
+                return Err(Error::Plan(format!(
+                    "state `{}`: a key of group {group} came to an instance that has groups {groups:?}",
+                    section.name
+                )));
+            }
+            self.insert(key, value);
+            Ok(())
+        })
     }
 
     /// Sets the state aside as of now, without the entries for which `keep` is false when they are encoded.

@@ -10,6 +10,11 @@ use fluvial_memory::hash::key_group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// The name under which an operator's event-time timers are stored.
+pub(crate) const EVENT_TIMERS: &str = "event timers";
+/// The name under which an operator's processing-time timers are stored.
+pub(crate) const PROCESSING_TIMERS: &str = "processing timers";
+
 /// Parts of a queue; each is copied on its own when it changes after a snapshot.
 const SHARDS: usize = 16;
 
@@ -74,6 +79,11 @@ impl<N: Data + Ord> TimerQueue<N> {
         let entry = Arc::make_mut(&mut self.shards[shard]).pop_first();
         self.look(shard);
         entry
+    }
+
+    /// Bytes that it takes, roughly.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.len() * size_of::<Entry<N>>()
     }
 
     pub(crate) fn len(&self) -> usize {

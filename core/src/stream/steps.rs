@@ -32,6 +32,7 @@ impl<T: Data> DataStream<T> {
     }
 
     /// Like [`DataStream::map`], with a function that can fail; the first error fails the job and names this operator.
+    /// Where it should not, see [`DataStream::try_map_or`].
     pub fn try_map<U, E>(&self, f: impl FnMut(T) -> std::result::Result<U, E> + Clone + Send + Sync + 'static) -> DataStream<U>
     where
         U: Data,
@@ -70,6 +71,43 @@ impl<T: Data> DataStream<T> {
                     next.push(result, context);
                 }
             }
+        })
+    }
+
+    /// Like [`DataStream::filter`], with a function that can fail; the first error fails the job and names this operator.
+    pub fn try_filter<E: std::fmt::Display>(
+        &self,
+        keep: impl FnMut(&T) -> std::result::Result<bool, E> + Clone + Send + Sync + 'static,
+    ) -> DataStream<T> {
+        self.step("try_filter", move || {
+            let mut keep = keep.clone();
+            TryLink(move |record, next: &mut BoxCollector<T>, context: &mut Context<'_>| {
+                if keep(&record).map_err(|e| Error::User(e.to_string()))? {
+                    next.push(record, context);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Like [`DataStream::flat_map`], with a function that can fail; the first error fails the job and names this operator.
+    pub fn try_flat_map<U, I, E>(
+        &self,
+        f: impl FnMut(T) -> std::result::Result<I, E> + Clone + Send + Sync + 'static,
+    ) -> DataStream<U>
+    where
+        U: Data,
+        I: IntoIterator<Item = U>,
+        E: std::fmt::Display,
+    {
+        self.step("try_flat_map", move || {
+            let mut f = f.clone();
+            TryLink(move |record, next: &mut BoxCollector<U>, context: &mut Context<'_>| {
+                for result in f(record).map_err(|e| Error::User(e.to_string()))? {
+                    next.push(result, context);
+                }
+                Ok(())
+            })
         })
     }
 

@@ -308,8 +308,8 @@ pub(crate) fn instance<U: Data>(stream: &DataStream<U>, context: &OperatorContex
     let metrics: Arc<NodeMetrics> = Arc::default();
     let node = stream.env.graph().nodes[stream.node].clone();
     let sides = node.sides.as_slice().into();
-    let task = TaskContext::new(context, &spill, &metrics, (&pot, true), usize::MAX);
-    let task = task.with_sides(&sides).with_time(&stream.env.config().clock, true);
+    let clock = &stream.env.config().clock;
+    let task = TaskContext::new(context, &spill, &metrics, (&pot, true), usize::MAX).with_sides(&sides).with_time(clock, true);
     match node.body {
         Body::Operator(make) => make(&task),
         Body::Link { make, head, port } => head(make(&task, port(0))?),
