@@ -2,7 +2,7 @@ use super::aligned;
 use super::assigner::{Aligned, WindowAssigner};
 use super::contents::{AnyEvictor, Fold, Gathered, Listed, Reduce, Summed, Summing, WindowContents};
 use super::evictor::Evictor;
-use super::function::{Closure, ProcessWindowFunction, Processed, Results, WindowContext, WindowFunction, WindowStates, decode};
+use super::function::{Closure, ProcessWindowFunction, Processed, Results, WindowContext, WindowFunction, WindowStates};
 use super::general::{Settings, WindowOperator};
 use super::millis;
 use super::session::SessionOperator;
@@ -244,7 +244,7 @@ where
             let Summing { aggregator, unpack } = summing.clone();
             let emit = move |key: KeyRef<'_>, of: TimeWindow, result, outputs: &mut Outputs<WindowResult<T, S, A, R>>| {
                 if let Some(value) = unpack(result) {
-                    outputs.push(Windowed { key: decode(key), window: window(of), value }, of.max_timestamp());
+                    outputs.push(Windowed { key: key.decode(), window: window(of), value }, of.max_timestamp());
                 }
             };
             Ok(aligned::operator(windows, (selector.clone(), aggregator), emit, late.clone(), context))

@@ -74,7 +74,7 @@ pub struct WindowContext<'a, K, W, U> {
 impl<K: NormalizedKey, W: Window, U: Data> WindowContext<'_, K, W, U> {
     /// The key.
     pub fn key(&self) -> K {
-        decode(self.firing.key)
+        self.firing.key.decode()
     }
 
     /// The window.
@@ -187,12 +187,6 @@ pub(super) trait WindowFunction<V, W>: 'static {
     }
 }
 
-/// # Panics
-/// Never: the key was encoded by its own type.
-pub(super) fn decode<K: NormalizedKey>(key: KeyRef<'_>) -> K {
-    K::decode(&mut &key.bytes[..]).expect("a key decodes what it has encoded")
-}
-
 /// The results of aggregations beside their keys and windows.
 pub(super) struct Results<K>(pub(super) PhantomData<fn() -> K>);
 
@@ -201,7 +195,7 @@ impl<K: NormalizedKey + Data, V: Data, W: Window> WindowFunction<V, W> for Resul
 
     #[inline]
     fn call(&mut self, fired: Fired<'_, V>, firing: Firing<'_, W>, outputs: &mut Outputs<Self::Output>) -> Result<()> {
-        let result = |value| Windowed { key: decode(firing.key), window: firing.window.clone(), value };
+        let result = |value| Windowed { key: firing.key.decode(), window: firing.window.clone(), value };
         let time = firing.window.max_timestamp();
         match fired {
             Fired::One(value) => outputs.push(result(value), time),

@@ -43,9 +43,17 @@ pub use trigger::{
     TriggerContext, TriggerResult,
 };
 
+use crate::graph::NodeMetrics;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Whole milliseconds, as far as time goes.
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Counts a late record, which is dropped if nobody heard of it.
+fn count_late(metrics: &NodeMetrics, heard: bool) {
+    metrics.late_records.fetch_add(1, Relaxed);
+    metrics.dropped_records.fetch_add(u64::from(!heard), Relaxed);
 }

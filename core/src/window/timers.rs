@@ -13,6 +13,8 @@ pub(super) struct WindowTimers<W> {
     pub(super) now: i64,
     /// The last watermark has been: nothing follows.
     pub(super) ended: bool,
+    /// No more timers of processing time can be set.
+    closed: bool,
     /// Of the assigner.
     pub(super) domain: TimeDomain,
     clock: Clock,
@@ -30,6 +32,7 @@ impl<W: Window> WindowTimers<W> {
             watermark: i64::MIN,
             now: i64::MIN,
             ended: false,
+            closed: false,
             domain,
             clock,
             alarm: i64::MAX,
@@ -49,6 +52,9 @@ impl<W: Window> WindowTimers<W> {
     }
 
     pub(super) fn set(&mut self, domain: TimeDomain, at: i64, key: KeyRef<'_>, window: &W) {
+        if self.closed && domain == TimeDomain::ProcessingTime {
+            return;
+        }
         self.queue(domain).set(at, key, window.clone());
     }
 
@@ -84,9 +90,13 @@ impl<W: Window> WindowTimers<W> {
         }
     }
 
-    /// The harness has called.
-    pub(super) fn disarm(&mut self) {
+    /// The harness calls when a timer is due. Gives the time of the last timer that fires: the clock has passed it. At the end of
+    /// the input all are due, and no more can be set, or there might be no end of them.
+    pub(super) fn call(&mut self, now: i64) -> i64 {
+        self.now = now;
         self.alarm = i64::MAX;
+        self.closed = self.ended;
+        if self.closed { i64::MAX } else { now.saturating_sub(1) }
     }
 
     pub(super) fn snapshot(&self, into: &mut Snapshot) {
@@ -98,9 +108,4 @@ impl<W: Window> WindowTimers<W> {
     pub(super) fn restore(&mut self, section: &StateSection) -> Result<bool> {
         Ok(self.event.restore(section)? || self.processing.restore(section)?)
     }
-}
-
-/// Up to which timer's time the clock has passed when it says `now`.
-pub(super) fn passed(now: i64) -> i64 {
-    if now == i64::MAX { now } else { now.saturating_sub(1) }
 }

@@ -15,11 +15,12 @@ mod lifecycle;
 use super::aligned::event_times;
 use super::assigner::WindowAssigner;
 use super::contents::WindowContents;
+use super::count_late;
 use super::function::WindowFunction;
-use super::timers::{WindowTimers, passed};
+use super::timers::WindowTimers;
 use super::trigger::Trigger;
 use crate::codec::RecordCodec;
-use crate::graph::TaskContext;
+use crate::graph::{NodeMetrics, TaskContext};
 use crate::process::{OutputTag, Outputs, TimeDomain};
 use crate::state::{BLOCK, KeyBlock, KeyRef, StateTable, section};
 use crate::stream::{Data, KeySelector};
@@ -27,6 +28,7 @@ use crate::{Batch, Operator, Output, Progress, Restored, Result, Snapshot, Waker
 use keyed::KeyWindows;
 use lifecycle::Lifecycle;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// The name under which windows are stored.
 const STATE: &str = "windows";
@@ -63,8 +65,7 @@ where
     selector: S,
     assigner: A,
     late: Option<OutputTag<T>>,
-    /// Late records that nobody asked for.
-    dropped: u64,
+    metrics: Arc<NodeMetrics>,
     table: StateTable<KeyWindows<A::Window, C::State, G::State>>,
     codec: RecordCodec<KeyWindows<A::Window, C::State, G::State>>,
     lifecycle: Lifecycle<A::Window, G, C, F, F::Output>,
@@ -92,7 +93,7 @@ where
             selector,
             assigner,
             late,
-            dropped: 0,
+            metrics: context.metrics.clone(),
             table: StateTable::new(context.key_groups()),
             codec: RecordCodec::new(),
             lifecycle: Lifecycle {
@@ -158,7 +159,7 @@ where
         let Lifecycle { timers, outputs, lateness, .. } = &mut self.lifecycle;
         if timers.domain == TimeDomain::EventTime && time.saturating_add(*lateness) <= timers.watermark {
             let heard = self.late.as_ref().is_some_and(|tag| outputs.push_side(tag, record, time));
-            self.dropped += u64::from(!heard);
+            count_late(&self.metrics, heard);
         }
     }
 
@@ -246,20 +247,12 @@ where
 
     fn on_timer(&mut self, now: i64, out: &mut dyn Output) -> Result<Progress> {
         let timers = &mut self.lifecycle.timers;
-        timers.now = now;
-        timers.disarm();
-        self.fire(TimeDomain::ProcessingTime, passed(now), out)
+        let until = timers.call(now);
+        self.fire(TimeDomain::ProcessingTime, until, out)
     }
 
     fn end_input(&mut self, _input: usize, _out: &mut dyn Output) -> Result<Progress> {
         self.lifecycle.timers.ended = true;
-        Ok(Progress::Done)
-    }
-
-    fn finish(&mut self, _out: &mut dyn Output) -> Result<Progress> {
-        if self.dropped > 0 {
-            tracing::warn!(records = self.dropped, "late records were dropped: no side output was asked for");
-        }
         Ok(Progress::Done)
     }
 

@@ -15,10 +15,10 @@ mod sessions;
 use super::aligned::event_times;
 use super::assigner::WindowAssigner;
 use super::contents::Summing;
-use super::function::decode;
+use super::count_late;
 use super::time_window::{Window, Windowed};
 use crate::codec::RecordCodec;
-use crate::graph::TaskContext;
+use crate::graph::{NodeMetrics, TaskContext};
 use crate::process::{OutputTag, Outputs};
 use crate::state::{BLOCK, KeyBlock, KeyBytes, KeyRef, StateTable, section};
 use crate::stream::{Data, KeySelector};
@@ -26,6 +26,7 @@ use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, Sna
 use deadlines::Deadlines;
 use sessions::{Open, Sessions};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// The name under which sessions are stored.
 const STATE: &str = "sessions";
@@ -39,8 +40,7 @@ pub(super) struct SessionOperator<T, S: KeySelector<T>, A: WindowAssigner<T>, G:
     assigner: A,
     summing: Summing<G, G::Output, R>,
     late: Option<OutputTag<T>>,
-    /// Late records that nobody asked for.
-    dropped: u64,
+    metrics: Arc<NodeMetrics>,
     watermark: i64,
     table: StateTable<Sessions<A::Window, G::Accumulator>>,
     codec: RecordCodec<Sessions<A::Window, G::Accumulator>>,
@@ -79,7 +79,7 @@ where
             assigner,
             summing,
             late,
-            dropped: 0,
+            metrics: context.metrics.clone(),
             watermark: i64::MIN,
             table: StateTable::new(context.key_groups()),
             codec: RecordCodec::new(),
@@ -125,7 +125,7 @@ where
     #[cold]
     fn skip(&mut self, record: T, time: i64) {
         let heard = self.late.as_ref().is_some_and(|tag| self.outputs.push_side(tag, record, time));
-        self.dropped += u64::from(!heard);
+        count_late(&self.metrics, heard);
     }
 
     /// Takes the sessions of these keys that have ended; the others get a new deadline.
@@ -157,7 +157,7 @@ where
         ended.sort_unstable_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
         for Ended { at, key, session } in ended.drain(..) {
             if let Some(value) = (summing.unpack)(summing.aggregator.finish(session.accumulator)) {
-                let key = decode(KeyRef { hash: 0, bytes: key.as_slice() });
+                let key = KeyRef { hash: 0, bytes: key.as_slice() }.decode();
                 outputs.push(Windowed { key, window: session.window, value }, at);
             }
         }
@@ -208,13 +208,6 @@ where
             }
         }
         self.outputs.flush(out)?;
-        Ok(Progress::Done)
-    }
-
-    fn finish(&mut self, _out: &mut dyn Output) -> Result<Progress> {
-        if self.dropped > 0 {
-            tracing::warn!(records = self.dropped, "late records were dropped: no side output was asked for");
-        }
         Ok(Progress::Done)
     }
 
