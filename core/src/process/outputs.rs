@@ -87,6 +87,8 @@ struct Side {
 pub(crate) struct Outputs<U> {
     main: Outbox<U>,
     sides: Vec<Side>,
+    /// Whether something has gone aside since sides were last looked at.
+    aside: bool,
     error: Option<Error>,
 }
 
@@ -98,7 +100,7 @@ impl<U: Data> Outputs<U> {
             port: 1 + i,
             outbox: None,
         };
-        Self { main: Outbox::default(), sides: context.sides().iter().enumerate().map(side).collect(), error: None }
+        Self { main: Outbox::default(), sides: context.sides().iter().enumerate().map(side).collect(), aside: false, error: None }
     }
 
     #[inline]
@@ -118,6 +120,7 @@ impl<U: Data> Outputs<U> {
             }
             return false;
         };
+        self.aside = true;
         let outbox = side.outbox.get_or_insert_with(|| Box::new(Outbox::<V>::default()));
         if let Some(outbox) = outbox.as_any().downcast_mut::<Outbox<V>>() {
             outbox.push(record, time);
@@ -136,7 +139,7 @@ impl<U: Data> Outputs<U> {
         if self.main.full() {
             self.main.send(0, out)?;
         }
-        if !self.sides.is_empty() || self.error.is_some() {
+        if self.aside || self.error.is_some() {
             self.send_sides(out, false)?;
         }
         Ok(())
@@ -152,6 +155,7 @@ impl<U: Data> Outputs<U> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
+        self.aside = false;
         for Side { port, outbox, .. } in &mut self.sides {
             if let Some(outbox) = outbox.as_mut().filter(|o| all || o.full()) {
                 outbox.send(*port, out)?;

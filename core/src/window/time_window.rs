@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use fluvial_core::{TimeWindow, Window};
-/// let (a, b) = (TimeWindow { start: 0, end: 10 }, TimeWindow { start: 10, end: 15 });
-/// assert!(a.touches(&b));
+/// let (a, b) = (TimeWindow { start: 0, end: 10 }, TimeWindow { start: 9, end: 15 });
+/// assert!(a.overlaps(&b));
 /// assert_eq!(a.cover(&b), TimeWindow { start: 0, end: 15 });
 /// assert_eq!(a.max_timestamp(), 9);
 /// ```
@@ -18,7 +18,7 @@ pub trait Window: Data + Ord {
     fn max_timestamp(&self) -> i64;
 
     /// Whether the two become one where windows merge.
-    fn touches(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         self == other
     }
 
@@ -61,10 +61,11 @@ impl Window for TimeWindow {
         TimeWindow::max_timestamp(self)
     }
 
-    /// Whether they share an instant, or one begins where the other ends.
+    /// Whether they share an instant. Windows that only meet stay apart: the first may have fired when the second begins, and
+    /// whether it has must not change what comes out.
     #[inline]
-    fn touches(&self, other: &Self) -> bool {
-        self.start <= other.end && other.start <= self.end
+    fn overlaps(&self, other: &Self) -> bool {
+        self.start < other.end && other.start < self.end
     }
 
     #[inline]

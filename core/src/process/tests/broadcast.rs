@@ -114,5 +114,5 @@ fn a_new_rule_sees_the_history_of_every_key_once() {
     driver.watermark(100).unwrap();
     driver.push(1, vec![(1u64, 101)]).unwrap();
     driver.push(0, vec![((1u32, 6u64), 102), ((1, 6), 103)]).unwrap();
-    assert_eq!(driver.drain(), [Emitted::Watermark(100), main((1, 1), 103), main((1, 6), 103)]);
+    assert_eq!(driver.drain(), [Emitted::Watermark(100), main((1u32, 1u64), 103), main((1, 6), 103)]);
 }

@@ -55,12 +55,12 @@ fn records_of_both_streams_meet_at_the_state_of_their_key() {
     driver.push(1, vec![((1u32, named("one")), 5)]).unwrap();
     driver.push(0, vec![((1u32, 102u64), 6)]).unwrap();
     let one = named("one");
-    assert_eq!(driver.drain(), [main((100, one.clone()), 5), main((101, one.clone()), 5), main((102, one), 6)]);
+    assert_eq!(driver.drain(), [main((100u64, one.clone()), 5), main((101, one.clone()), 5), main((102, one), 6)]);
     driver.watermark(12).unwrap();
     driver.push(1, vec![((2u32, named("two")), 13)]).unwrap();
     driver.push(0, vec![((2u32, 201u64), 14)]).unwrap();
     assert_eq!(driver.side::<u64>(1), [(200, 12)]);
-    assert_eq!(driver.drain(), [Emitted::Watermark(12), main((201, named("two")), 14)]);
+    assert_eq!(driver.drain(), [Emitted::Watermark(12), main((201u64, named("two")), 14)]);
 }
 
 #[test]

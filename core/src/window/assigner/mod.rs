@@ -52,7 +52,7 @@ pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
     /// The default trigger.
     fn default_trigger(&self) -> Self::Trigger;
 
-    /// Whether windows of a key that [touch](Window::touches) become one.
+    /// Whether windows of a key that [overlap](Window::overlaps) become one.
     fn merges(&self) -> bool {
         false
     }
@@ -69,7 +69,7 @@ pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
         None
     }
 
-    /// Whether each record has one window, from its own time on, that merges with those it touches: such windows have an
+    /// Whether each record has one window, from its own time on, that merges with those it overlaps: such windows have an
     /// operator of their own.
     #[doc(hidden)]
     fn is_session(&self) -> bool {

@@ -6,7 +6,7 @@ use crate::process::TimeDomain;
 use std::time::Duration;
 
 /// Windows that last as long as a key's records follow each other: one ends when there has been none for a gap. A record that
-/// comes exactly a gap after the one before it still belongs to its session.
+/// comes exactly a gap after the one before it begins another session: the one before may have fired by then.
 ///
 /// ```
 /// use fluvial_core::{Env, Session, WatermarkStrategy};

@@ -14,7 +14,7 @@ pub(super) struct WindowState<W, C, G> {
     pub(super) trigger: G,
 }
 
-/// The windows of a key, in their order. Where they merge, no two of them touch.
+/// The windows of a key, in their order. Where they merge, no two of them overlap.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct KeyWindows<W, C, G> {
     windows: Vec<WindowState<W, C, G>>,
@@ -60,7 +60,7 @@ impl<W: Window, C, G> KeyWindows<W, C, G> {
         })
     }
 
-    /// The place of the window that a window becomes a part of: all that touch it become one.
+    /// The place of the window that a window becomes a part of: all that overlap it become one.
     pub(super) fn merge<T, H, K, F, U>(
         &mut self,
         window: &W,
@@ -72,7 +72,7 @@ impl<W: Window, C, G> KeyWindows<W, C, G> {
         K: WindowContents<T, W, State = C>,
         G: Default,
     {
-        let mut touched = self.windows.iter().enumerate().filter(|(_, state)| state.window.touches(window));
+        let mut touched = self.windows.iter().enumerate().filter(|(_, state)| state.window.overlaps(window));
         let Some((first, state)) = touched.next() else {
             return (!lifecycle.is_late(window)).then(|| self.find_or_open(window, |window| lifecycle.open(key, window)));
         };
@@ -86,7 +86,7 @@ impl<W: Window, C, G> KeyWindows<W, C, G> {
             return Some(first);
         }
         let mut merged: Option<WindowState<W, C, G>> = None;
-        for old in self.windows.extract_if(first.., |state| state.window.touches(window)) {
+        for old in self.windows.extract_if(first.., |state| state.window.overlaps(window)) {
             lifecycle.retire::<T>(key, &old);
             match &mut merged {
                 None => merged = Some(old),

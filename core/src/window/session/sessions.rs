@@ -9,7 +9,7 @@ pub(super) struct Open<W, A> {
     pub(super) accumulator: A,
 }
 
-/// The sessions of a key that have not fired, in the order of time; no two touch. Most keys have one, and most records belong
+/// The sessions of a key that have not fired, in the order of time; no two overlap. Most keys have one, and most records belong
 /// to the last, which lies in the entry itself.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Sessions<W, A> {
@@ -27,7 +27,7 @@ impl<W: Window, A> Sessions<W, A> {
         Self { deadline, last: Some(begin(window, record, aggregator)), earlier: Vec::new() }
     }
 
-    /// Adds a record to the session that its window extends; all that it touches become one. Gives it back if it is too late
+    /// Adds a record to the session that its window extends; all that it overlaps become one. Gives it back if it is too late
     /// to begin a session.
     #[inline]
     pub(super) fn add<T, G: Aggregator<T, Accumulator = A>>(
@@ -38,8 +38,8 @@ impl<W: Window, A> Sessions<W, A> {
         watermark: i64,
     ) -> Option<T> {
         if let Some(last) = &mut self.last
-            && last.window.touches(window)
-            && !self.earlier.last().is_some_and(|session| session.window.touches(window))
+            && last.window.overlaps(window)
+            && !self.earlier.last().is_some_and(|session| session.window.overlaps(window))
         {
             last.window = last.window.cover(window);
             aggregator.add(&mut last.accumulator, record);
@@ -58,11 +58,11 @@ impl<W: Window, A> Sessions<W, A> {
     ) -> Option<T> {
         let all = &mut self.earlier;
         all.extend(self.last.take());
-        let touching = all.iter().filter(|session| session.window.touches(window)).count();
+        let overlapping = all.iter().filter(|session| session.window.overlaps(window)).count();
         let mut unused = None;
-        if touching > 0 {
-            let first = all.partition_point(|session| session.window < *window && !session.window.touches(window));
-            let mut parts = all.drain(first..first + touching);
+        if overlapping > 0 {
+            let first = all.partition_point(|session| session.window < *window && !session.window.overlaps(window));
+            let mut parts = all.drain(first..first + overlapping);
             if let Some(mut merged) = parts.next() {
                 for part in parts {
                     merged.window = merged.window.cover(&part.window);
