@@ -13,7 +13,7 @@
 //! The model is that of Akidau et al., "The Dataflow Model" (VLDB 2015), with the semantics of Flink's window operator.
 //!
 //! Invariant: all arithmetic on times saturates; a window's results have the event time of its last instant, and come out in
-//! the order of the times at which they are due, then of keys.
+//! the order of the times at which they are due, then of keys (of aligned windows: of the records that began them).
 
 pub(crate) mod aligned;
 mod assigner;
