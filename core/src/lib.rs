@@ -19,8 +19,8 @@ mod process;
 mod queue;
 mod report;
 pub mod runtime;
-mod source;
 mod sink;
+mod source;
 mod state;
 mod stream;
 mod table;
@@ -48,10 +48,8 @@ pub use process::{
 };
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
-pub use source::{
-    ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile,
-};
 pub use sink::{CollectStream, FileSink, SocketOptions};
+pub use source::{ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile};
 pub use state::{
     AggregatingState, BroadcastState, BroadcastWriter, KeyedState, ListState, MapState, OperatorList, OperatorState,
     ReducingState, Ttl, ValueState,
@@ -65,4 +63,9 @@ pub use table::{
     parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };
 pub use time::{Clock, WatermarkGenerator, WatermarkStrategy};
-pub use window::{TimeWindow, Windowed};
+pub use window::{
+    Aligned, ContinuousTrigger, CountEvictor, CountTrigger, DeltaEvictor, DeltaTrigger, ElementGap, EndOfStreamTrigger, Evictor,
+    EvictorContext, FixedGap, Gap, Global, GlobalWindow, NeverTrigger, ProcessWindowFunction, PurgingTrigger, Session, Sliding,
+    TimeEvictor, TimeTrigger, TimeWindow, Trigger, TriggerContext, TriggerResult, Tumbling, Window, WindowAssigner,
+    WindowContext, WindowRecords, WindowStates, WindowValueState, Windowed, WindowedStream,
+};

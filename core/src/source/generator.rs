@@ -98,7 +98,17 @@ impl<F> Generator<F> {
             let (worker, workers) = (context.worker, context.workers);
             let lanes = Lanes::new(end, worker, workers);
             let next = next.into::<T>()?;
-            Ok(Box::new(GeneratorSource { make: make.clone(), lanes, end, worker, workers, pace, wake: None, next, ended: false }))
+            Ok(Box::new(GeneratorSource {
+                make: make.clone(),
+                lanes,
+                end,
+                worker,
+                workers,
+                pace,
+                wake: None,
+                next,
+                ended: false,
+            }))
         })
     }
 }

@@ -8,6 +8,7 @@ use crate::graph::{Body, LinkFactory, TaskContext, Timing};
 use crate::stream::{typed_head, typed_port};
 use crate::{Batch, Data, DataStream, Operator, OperatorContext, Output, Position, Progress, Restored, Result, Snapshot, Source};
 use std::sync::Arc;
+use std::time::Instant;
 
 impl<T: Data> DataStream<T> {
     /// Gives the records event times and the stream its watermarks, in place of those that it has. Best right behind a
@@ -198,6 +199,9 @@ impl Source for AssignedSource {
         Ok(progress)
     }
 
+    fn wake_at(&self) -> Option<Instant> {
+        self.source.wake_at()
+    }
     fn watermark(&self) -> i64 {
         self.times.as_ref().map_or(i64::MIN, SplitTimes::watermark)
     }

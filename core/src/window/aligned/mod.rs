@@ -90,7 +90,7 @@ impl Windows {
 ///
 /// # Errors
 /// It has none.
-fn event_times(batch: &mut Batch) -> Result<Vec<i64>> {
+pub(super) fn event_times(batch: &mut Batch) -> Result<Vec<i64>> {
     match batch.event_times.take() {
         Some(times) if !times.contains(&i64::MIN) => Ok(times),
         _ => Err(Error::Plan(
