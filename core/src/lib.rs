@@ -64,8 +64,9 @@ pub use table::{
 };
 pub use time::{Clock, WatermarkGenerator, WatermarkStrategy};
 pub use window::{
-    Aligned, ContinuousTrigger, CountEvictor, CountTrigger, DeltaEvictor, DeltaTrigger, ElementGap, EndOfStreamTrigger, Evictor,
-    EvictorContext, FixedGap, Gap, Global, GlobalWindow, NeverTrigger, ProcessWindowFunction, PurgingTrigger, Session, Sliding,
-    TimeEvictor, TimeTrigger, TimeWindow, Trigger, TriggerContext, TriggerResult, Tumbling, Window, WindowAssigner,
-    WindowContext, WindowRecords, WindowStates, WindowValueState, Windowed, WindowedStream,
+    Aligned, CoGroupContext, ContinuousTrigger, CountEvictor, CountTrigger, DeltaEvictor, DeltaTrigger, ElementGap,
+    EndOfStreamTrigger, Evictor, EvictorContext, FixedGap, Gap, Global, GlobalWindow, JoinSide, NeverTrigger,
+    ProcessWindowFunction, PurgingTrigger, Session, Sliding, TimeEvictor, TimeTrigger, TimeWindow, Trigger, TriggerContext,
+    TriggerResult, Tumbling, Window, WindowAssigner, WindowContext, WindowJoin, WindowRecords, WindowStates, WindowValueState,
+    Windowed, WindowedStream,
 };
