@@ -77,7 +77,9 @@ mod tests {
                 prop_assert!(model.iter().all(|at| *at > time));
             }
             while let Some(due) = deadlines.take(i64::MAX) {
-                due.keys.iter().for_each(|(at, _)| drop(model.swap_remove(model.iter().position(|t| t == at).unwrap())));
+                for (at, _) in &due.keys {
+                    model.swap_remove(model.iter().position(|t| t == at).unwrap());
+                }
             }
             prop_assert!(model.is_empty());
         }

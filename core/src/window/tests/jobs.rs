@@ -75,7 +75,7 @@ fn model(events: &[Event], kind: Kind) -> Rows {
             let mut open: Option<(u8, i64, i64, u64)> = None;
             for (key, n, time) in sorted {
                 match &mut open {
-                    Some((of, _, end, sum)) if *of == key && time <= *end => (*end, *sum) = (time + gap as i64, *sum + n),
+                    Some((of, _, end, sum)) if *of == key && time < *end => (*end, *sum) = (time + gap as i64, *sum + n),
                     _ => {
                         if let Some((key, start, end, sum)) = open.replace((key, time, time + gap as i64, n)) {
                             add(key, start, end, sum);
