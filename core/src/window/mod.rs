@@ -23,6 +23,7 @@ mod count;
 mod evictor;
 mod function;
 mod general;
+mod join;
 mod records;
 mod session;
 mod time_window;
@@ -36,6 +37,7 @@ pub use assigner::{Aligned, ElementGap, FixedGap, Gap, Global, Session, Sliding,
 pub use builder::WindowedStream;
 pub use evictor::{CountEvictor, DeltaEvictor, Evictor, EvictorContext, TimeEvictor};
 pub use function::{ProcessWindowFunction, WindowContext, WindowStates, WindowValueState};
+pub use join::{CoGroupContext, JoinSide, WindowJoin};
 pub use records::WindowRecords;
 pub use time_window::{GlobalWindow, TimeWindow, Window, Windowed};
 pub use trigger::{
