@@ -196,6 +196,8 @@ proptest! {
         general in any::<bool>(),
         events in prop::collection::vec((0usize..3, 0u32..4, -20i64..40), 0..120),
     ) {
+        // Every record has a window.
+        let slide = slide.min(size);
         let mut driver = drive(&groups(Sliding::of(ms(size), ms(slide)), lateness, general));
         let (size, slide, lateness) = (size as i64, slide as i64, lateness as i64);
         let mut model = Model::default();
