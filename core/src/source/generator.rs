@@ -3,9 +3,10 @@
 use super::lanes::{Lanes, Run};
 use super::{POLL_RECORDS, add_source, position};
 use crate::chain::{BoxCollector, Context};
-use crate::graph::TaskContext;
+use crate::graph::{NodeMetrics, TaskContext};
 use crate::{Data, DataStream, Env, Error, Output, Progress, Restored, Result, Snapshot, Source};
 use std::ops::RangeFrom;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,8 @@ impl<F> Generator<F> {
             let (worker, workers) = (context.worker, context.workers);
             let lanes = Lanes::new(end, worker, workers);
             let next = next.into::<T>()?;
-            Ok(Box::new(GeneratorSource { make: make.clone(), lanes, end, worker, workers, pace, wake: None, next, ended: false }))
+            let (make, metrics) = (make.clone(), context.metrics.clone());
+            Ok(Box::new(GeneratorSource { make, lanes, end, worker, workers, pace, wake: None, next, metrics, ended: false }))
         })
     }
 }
@@ -151,6 +153,7 @@ struct GeneratorSource<T, F> {
     /// When the next number is due.
     wake: Option<Instant>,
     next: BoxCollector<T>,
+    metrics: Arc<NodeMetrics>,
     ended: bool,
 }
 
@@ -168,6 +171,7 @@ impl<T: Data, F: Fn(u64) -> T> GeneratorSource<T, F> {
             }
             left -= len;
         }
+        self.metrics.rows_read.fetch_add(POLL_RECORDS as u64 - left, Relaxed);
         self.next.end_batch(None, context);
         if left < POLL_RECORDS as u64 {
             return Progress::More;
