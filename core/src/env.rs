@@ -158,6 +158,7 @@ impl Env {
         let graph = self.graph().upstream_of(roots);
         self.config().check()?;
         let streaming = graph.is_streaming(self.config().mode)?;
+        graph.check_sides()?;
         graph.check_memory(name, self.config())?;
         let mut started = lock(&self.shared.session);
         let session = self.started(&mut started)?;

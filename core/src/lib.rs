@@ -10,6 +10,7 @@ mod env;
 mod error;
 mod exchange;
 mod graph;
+mod interval;
 pub mod io;
 mod launch;
 mod metrics;
@@ -18,8 +19,8 @@ mod process;
 mod queue;
 mod report;
 pub mod runtime;
-mod source;
 mod sink;
+mod source;
 mod state;
 mod stream;
 mod table;
@@ -35,6 +36,7 @@ pub use env::Env;
 pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
+pub use interval::{IntervalContext, IntervalJoin, TimeBound};
 pub use launch::{Children, launch};
 pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
 pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
@@ -46,10 +48,8 @@ pub use process::{
 };
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use runtime::Interrupt;
-pub use source::{
-    ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile,
-};
 pub use sink::{CollectStream, FileSink, SocketOptions};
+pub use source::{ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile};
 pub use state::{
     AggregatingState, BroadcastState, BroadcastWriter, KeyedState, ListState, MapState, OperatorList, OperatorState,
     ReducingState, Ttl, ValueState,
@@ -63,4 +63,10 @@ pub use table::{
     parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };
 pub use time::{Clock, WatermarkGenerator, WatermarkStrategy};
-pub use window::{TimeWindow, Windowed};
+pub use window::{
+    Aligned, CoGroupContext, ContinuousTrigger, CountEvictor, CountTrigger, DeltaEvictor, DeltaTrigger, ElementGap,
+    EndOfStreamTrigger, Evictor, EvictorContext, FixedGap, Gap, Global, GlobalWindow, JoinSide, NeverTrigger,
+    ProcessWindowFunction, PurgingTrigger, Session, Sliding, TimeEvictor, TimeTrigger, TimeWindow, Trigger, TriggerContext,
+    TriggerResult, Tumbling, Window, WindowAssigner, WindowContext, WindowJoin, WindowRecords, WindowStates, WindowValueState,
+    Windowed, WindowedStream,
+};

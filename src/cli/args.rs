@@ -46,6 +46,9 @@ pub enum Command {
         after_help = "Example:\n  fluvial aggregate lineitem.parquet --by l_orderkey --agg \"sum(l_quantity) as q, count(*) as n\" --out -"
     )]
     Aggregate(Aggregate),
+    /// Run a NEXMark query over generated auctions and bids
+    #[command(after_help = "Example:\n  fluvial nexmark --query q5 --events 1000000 --mode streaming --out -")]
+    Nexmark(Nexmark),
     /// Generate TPC-H data once, then sort, join and aggregate it in a small budget
     Demo(Demo),
 }
@@ -153,6 +156,69 @@ pub struct Aggregate {
     pub out: String,
     #[command(flatten)]
     pub common: Common,
+}
+
+#[derive(Args)]
+pub struct Nexmark {
+    /// Which query
+    #[arg(long, value_enum)]
+    pub query: Query,
+    /// How many events are generated
+    #[arg(long, default_value_t = 1_000_000)]
+    pub events: u64,
+    /// Events a second, all workers together; as fast as they are taken without it
+    #[arg(long, value_parser = rate)]
+    pub rate: Option<f64>,
+    /// How far behind the latest event another one may come, in milliseconds of event time
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub disorder: u64,
+    /// Other seeds give other events; 0 gives those that other systems are measured with
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Whether results come at the end, or as event time advances; the rows are the same
+    #[arg(long, value_enum, default_value_t = Mode::Streaming)]
+    pub mode: Mode,
+    /// File to write (.parquet, .csv, .jsonl), or `-` to print a sorted table
+    #[arg(long)]
+    pub out: String,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+fn rate(text: &str) -> std::result::Result<f64, String> {
+    text.parse().ok().filter(|rate| *rate > 0.0 && f64::is_finite(*rate)).ok_or_else(|| "expected a number above 0".into())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Query {
+    /// Every event
+    Q0,
+    /// Bids in another currency
+    Q1,
+    /// Bids for selected auctions
+    Q2,
+    /// Auctions with sellers from nearby
+    Q3,
+    /// Average closing price by category
+    Q4,
+    /// Auctions with the most bids of sliding windows
+    Q5,
+    /// Average of a seller's last ten closing prices
+    Q6,
+    /// Highest bid of each window
+    Q7,
+    /// Persons who joined and sold in the same window
+    Q8,
+    /// Bids by bidder and session
+    Q11,
+    /// Bids by bidder and window of processing time
+    Q12,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    Batch,
+    Streaming,
 }
 
 #[derive(Args)]

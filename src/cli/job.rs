@@ -1,7 +1,7 @@
 use super::args::Common;
 use super::table::TablePrinter;
 use super::{metrics, output, progress, stats};
-use fluvial_core::{Children, DataStream, Env, Interrupt, Result, Spool, Table, launch};
+use fluvial_core::{Children, Config, DataStream, Env, Interrupt, Result, Spool, Table, launch};
 use std::io::{self, BufWriter, Write};
 
 /// One command's job: where it runs and what is to be told of it.
@@ -15,7 +15,13 @@ pub struct Job {
 
 impl Job {
     pub fn new(common: &Common, interrupt: &Interrupt) -> Result<Self> {
+        Self::with(common, interrupt, |_| ())
+    }
+
+    /// A job whose configuration differs from what the flags say.
+    pub fn with(common: &Common, interrupt: &Interrupt, configure: impl FnOnce(&mut Config)) -> Result<Self> {
         let mut config = common.config(interrupt)?;
+        configure(&mut config);
         let children = if common.explain { None } else { launch(common.processes.into(), &mut config)? };
         // Before anything runs: whoever names a file that cannot be written hears of it at once.
         let first = config.process == 0 && !common.explain;

@@ -4,6 +4,7 @@ mod args;
 mod demo;
 mod job;
 mod metrics;
+mod nexmark;
 mod output;
 mod progress;
 mod signals;
@@ -29,6 +30,7 @@ pub fn main() -> ExitCode {
         Command::Sort(args) => sort(args, &interrupt),
         Command::Join(args) => join(args, &interrupt),
         Command::Aggregate(args) => aggregate(args, &interrupt),
+        Command::Nexmark(args) => nexmark::run(args, &interrupt),
         Command::Demo(args) => demo::run(args, &interrupt, start),
     });
     match result {

@@ -10,6 +10,7 @@
 //! | `event`, `name` | the events, 48 bytes each and without heap memory; [`WideEvent`] in `wide` has the full-width ones |
 //! | `generator`, `disorder` | the event of a number, and the order in which events come: at most so late, and no later |
 //! | `rows` | what the queries give, one type a query |
+//! | `queries` | the queries as typed jobs |
 //! | `model` | the queries as plain loops over a slice: what any engine's answer must equal |
 //!
 //! # The queries
@@ -41,6 +42,7 @@ mod event;
 mod generator;
 pub mod model;
 mod name;
+pub mod queries;
 mod rows;
 mod wide;
 

@@ -12,6 +12,8 @@ pub(crate) struct TypedPort<T> {
     records: Vec<T>,
     /// Event times beside the records; empty while none of them has one.
     times: Vec<i64>,
+    /// Room for so many is made at once: as the batch before had, or twice as much where that was not enough.
+    room: usize,
     order: Order,
 }
 
@@ -36,7 +38,7 @@ impl Order {
 
 impl<T: Clone + Send + 'static> TypedPort<T> {
     pub(crate) fn new(port: usize) -> Self {
-        Self { port, records: Vec::new(), times: Vec::new(), order: Order::default() }
+        Self { port, records: Vec::new(), times: Vec::new(), room: BATCH_RECORDS, order: Order::default() }
     }
 
     /// The first record with an event time came behind others without.
@@ -51,6 +53,8 @@ impl<T: Clone + Send + 'static> TypedPort<T> {
             self.times.clear();
             return self.records.clear();
         }
+        // A source at a low rate sends a few records at a time.
+        self.room = self.records.len().next_power_of_two().clamp(16, BATCH_RECORDS);
         let mut batch = Batch::typed(std::mem::take(&mut self.records));
         if !self.times.is_empty() {
             batch.event_times = Some(std::mem::take(&mut self.times));
@@ -66,9 +70,9 @@ impl<T: Clone + Send + 'static> Collector<T> for TypedPort<T> {
     #[inline]
     fn push(&mut self, record: T, context: &mut Context<'_>) {
         if self.records.capacity() == 0 {
-            self.records.reserve(BATCH_RECORDS);
+            self.records.reserve(self.room);
             if context.time != i64::MIN {
-                self.times.reserve(BATCH_RECORDS);
+                self.times.reserve(self.room);
             }
         }
         self.records.push(record);

@@ -18,7 +18,7 @@ pub(crate) use task::{NodeMetrics, TaskContext};
 
 use crate::chain::AnyCollector;
 use crate::runtime::{BatchCodec, Partitioner};
-use crate::{Config, Operator, Result, Source};
+use crate::{Config, Error, Operator, Result, Source};
 use std::any::TypeId;
 use std::sync::Arc;
 
@@ -168,6 +168,18 @@ impl Graph {
     pub(crate) fn add(&mut self, node: Node) -> NodeId {
         self.nodes.push(node);
         self.nodes.len() - 1
+    }
+
+    /// Whether every side output that is read is of an operation that can have some.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] that names the tag and the operation.
+    pub(crate) fn check_sides(&self) -> Result<()> {
+        let cannot = |node: &&Node| node.outputs != 1 || !matches!(node.body, Body::Operator(_));
+        let wrong = self.nodes.iter().filter(cannot).find_map(|node| Some((node.sides.first()?, node)));
+        wrong.map_or(Ok(()), |((tag, _), node)| {
+            Err(Error::Plan(format!("side output `{tag}`: `{}` has no side outputs", node.label())))
+        })
     }
 
     /// The part of the graph that `roots` need.

@@ -29,8 +29,8 @@ pub use parquet::{EncodedRowGroup, ParquetFile, RowGroupEncoder};
 pub use paths::resolve;
 pub(crate) use paths::skipped;
 pub use predicate::{ColumnPredicate, PredicateOp};
-pub(crate) use text::{BYTE_ORDER_MARK, newlines_before};
 pub(crate) use text::encode_csv;
+pub(crate) use text::{BYTE_ORDER_MARK, newlines_before};
 pub use text::{LineReader, Lines, RecordInput, RecordReader, TextEncoder, TextFile, lines};
 
 use crate::Error;

@@ -104,8 +104,7 @@ impl<T: Data, B: Data> ConnectedBroadcast<T, B> {
         &self,
         make: impl Fn(&mut OperatorState) -> Result<F> + Clone + Send + Sync + 'static,
     ) -> DataStream<F::Output> {
-        let factory =
-            PlainTask::factory(move |state| Ok(WithRules { function: make(state)?, records: PhantomData::<fn(T, B)> }));
+        let factory = PlainTask::factory(move |state| Ok(WithRules { function: make(state)?, records: PhantomData::<fn(T, B)> }));
         let distributions = (self.stream.distribution.clone(), Distribution::Broadcast);
         two_inputs("broadcast_process", &self.stream, &self.broadcast, distributions, factory)
     }

@@ -149,8 +149,7 @@ pub(super) fn co_flat_map<A: Data, B: Data, U: Data, I: IntoIterator<Item = U>, 
 ) -> OperatorFactory {
     PlainTask::factory(move |_| {
         let (mut first, mut second) = (first.clone(), second.clone());
-        let first =
-            move |record: A, context: &mut ProcessContext<'_, U>| first(record).into_iter().for_each(|r| context.emit(r));
+        let first = move |record: A, context: &mut ProcessContext<'_, U>| first(record).into_iter().for_each(|r| context.emit(r));
         let second =
             move |record: B, context: &mut ProcessContext<'_, U>| second(record).into_iter().for_each(|r| context.emit(r));
         Ok(CoPlain::new(Closures { first, second, output: PhantomData::<fn() -> U> }))

@@ -12,11 +12,13 @@ pub(crate) struct Outbox<U> {
     records: Vec<U>,
     /// As long as `records`, or empty while none has an event time.
     times: Vec<i64>,
+    /// Room for so many is made at once: as the batch before had.
+    room: usize,
 }
 
 impl<U> Default for Outbox<U> {
     fn default() -> Self {
-        Self { records: Vec::new(), times: Vec::new() }
+        Self { records: Vec::new(), times: Vec::new(), room: BATCH_RECORDS }
     }
 }
 
@@ -25,11 +27,11 @@ impl<U: Data> Outbox<U> {
     #[inline]
     pub(crate) fn push(&mut self, record: U, time: i64) {
         if self.records.capacity() == 0 {
-            self.records.reserve(BATCH_RECORDS);
+            self.records.reserve(self.room);
         }
         if time != i64::MIN || !self.times.is_empty() {
             if self.times.capacity() == 0 {
-                self.times.reserve(BATCH_RECORDS);
+                self.times.reserve(self.room);
             }
             self.times.resize(self.records.len(), i64::MIN);
             self.times.push(time);
@@ -46,6 +48,7 @@ impl<U: Data> Outbox<U> {
         if self.records.is_empty() {
             return Ok(());
         }
+        self.room = self.records.len().next_power_of_two().clamp(16, BATCH_RECORDS);
         let mut batch = Batch::typed(std::mem::take(&mut self.records));
         batch.event_times = Some(std::mem::take(&mut self.times)).filter(|times| !times.is_empty());
         out.send(port, batch)
@@ -84,6 +87,8 @@ struct Side {
 pub(crate) struct Outputs<U> {
     main: Outbox<U>,
     sides: Vec<Side>,
+    /// Whether something has gone aside since sides were last looked at.
+    aside: bool,
     error: Option<Error>,
 }
 
@@ -95,7 +100,7 @@ impl<U: Data> Outputs<U> {
             port: 1 + i,
             outbox: None,
         };
-        Self { main: Outbox::default(), sides: context.sides().iter().enumerate().map(side).collect(), error: None }
+        Self { main: Outbox::default(), sides: context.sides().iter().enumerate().map(side).collect(), aside: false, error: None }
     }
 
     #[inline]
@@ -115,6 +120,7 @@ impl<U: Data> Outputs<U> {
             }
             return false;
         };
+        self.aside = true;
         let outbox = side.outbox.get_or_insert_with(|| Box::new(Outbox::<V>::default()));
         if let Some(outbox) = outbox.as_any().downcast_mut::<Outbox<V>>() {
             outbox.push(record, time);
@@ -133,7 +139,7 @@ impl<U: Data> Outputs<U> {
         if self.main.full() {
             self.main.send(0, out)?;
         }
-        if !self.sides.is_empty() || self.error.is_some() {
+        if self.aside || self.error.is_some() {
             self.send_sides(out, false)?;
         }
         Ok(())
@@ -149,6 +155,7 @@ impl<U: Data> Outputs<U> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
+        self.aside = false;
         for Side { port, outbox, .. } in &mut self.sides {
             if let Some(outbox) = outbox.as_mut().filter(|o| all || o.full()) {
                 outbox.send(*port, out)?;

@@ -18,10 +18,7 @@ impl<T: Data> DataStream<T> {
     /// assert_eq!(odd.collect()?.iter().sum::<u64>(), 25);
     /// # Ok::<(), fluvial_core::Error>(())
     /// ```
-    pub fn split<const N: usize>(
-        &self,
-        choose: impl FnMut(&T) -> usize + Clone + Send + Sync + 'static,
-    ) -> [DataStream<T>; N] {
+    pub fn split<const N: usize>(&self, choose: impl FnMut(&T) -> usize + Clone + Send + Sync + 'static) -> [DataStream<T>; N] {
         let make = move |_: &_| -> Result<Box<dyn Operator>> {
             let outboxes = (0..N).map(|_| Outbox::default()).collect();
             Ok(Box::new(Split { choose: choose.clone(), outboxes }))

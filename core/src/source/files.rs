@@ -54,11 +54,7 @@ pub(super) fn read_lines<E: Send>(
 }
 
 /// Sends the last line, if it has no newline: the file has ended.
-pub(super) fn read_rest<E: Send>(
-    path: &Path,
-    cutter: &mut LineCutter,
-    feed: &Feed<Text<E>>,
-) -> std::result::Result<(), Halt> {
+pub(super) fn read_rest<E: Send>(path: &Path, cutter: &mut LineCutter, feed: &Feed<Text<E>>) -> std::result::Result<(), Halt> {
     match cutter.rest().map_err(|problem| file_error(path, problem))? {
         Some(block) => send(feed, Text::Block(block)),
         None => Ok(()),

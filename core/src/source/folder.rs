@@ -3,7 +3,7 @@
 use super::files::{CAPACITY, Halt, at, read_lines, read_rest, report, send};
 use super::inbox::{Ending, Feed, Inbox};
 use super::lines::LineCutter;
-use super::text::{Place, StartReader, Text, TextSource};
+use super::text::{Place, SplitChange, StartReader, Text, TextSource};
 use super::{LONGEST_LINE, add_source};
 use crate::io::{file_error, newlines_before, skipped};
 use crate::{DataStream, Env, Result};
@@ -152,18 +152,18 @@ enum FileEvent {
 impl Place for FolderPlace {
     type Event = FileEvent;
 
-    fn note(&mut self, event: FileEvent) -> Option<u32> {
+    fn note(&mut self, event: FileEvent) -> Option<SplitChange> {
         match event {
             FileEvent::Begins { name, split } => {
                 self.partly.entry(name.clone()).or_default();
                 self.in_hand = Some((name, split));
-                None
+                Some(SplitChange::Begins(split))
             }
             FileEvent::Ended => {
                 let (name, split) = self.in_hand.take()?;
                 self.partly.remove(&name);
                 self.read.insert(name);
-                Some(split)
+                Some(SplitChange::Ended(split))
             }
             FileEvent::Gone(names) => {
                 names.iter().for_each(|name| _ = self.read.remove(name));

@@ -50,12 +50,8 @@ impl Env {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn socket(&self, address: impl Into<String>) -> SocketSource {
-        let connecting = Connecting {
-            address: address.into(),
-            retries: 0,
-            backoff: Duration::from_millis(500),
-            longest: LONGEST_LINE,
-        };
+        let connecting =
+            Connecting { address: address.into(), retries: 0, backoff: Duration::from_millis(500), longest: LONGEST_LINE };
         SocketSource { env: self.clone(), connecting }
     }
 
@@ -142,14 +138,12 @@ enum End {
 /// Reads one connection after another.
 async fn follow(connecting: Connecting, feed: LineFeed) {
     let Connecting { address, retries, backoff, longest } = connecting;
-    let mut connection = 0;
     let mut attempts = 0;
     loop {
         let connected = TcpStream::connect(&address).await;
         let end = match connected {
             Ok(stream) => {
-                let mut cutter = LineCutter::new(connection, longest, 0, 1);
-                connection += 1;
+                let mut cutter = LineCutter::new(0, longest, 0, 1);
                 let end = read(stream, &mut cutter, &address, &feed).await;
                 if cutter.read_to() > 0 {
                     attempts = 0;
@@ -257,7 +251,6 @@ async fn accept(listener: Option<std::net::TcpListener>, longest: usize, address
     };
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
-    let mut split = 0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -267,12 +260,11 @@ async fn accept(listener: Option<std::net::TcpListener>, longest: usize, address
             Ok((stream, peer)) => {
                 let feed = feed.clone();
                 connections.spawn(async move {
-                    let mut cutter = LineCutter::new(split, longest, 0, 1);
+                    let mut cutter = LineCutter::new(0, longest, 0, 1);
                     if let End::Lost(error) = read(stream, &mut cutter, &peer.to_string(), &feed).await {
                         tracing::warn!(%peer, %error, "a connection was lost");
                     }
                 });
-                split += 1;
             }
             Err(error) => {
                 tracing::warn!(address, %error, "a connection could not be accepted");

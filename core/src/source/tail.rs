@@ -3,7 +3,7 @@
 use super::files::{CAPACITY, Halt, at, read_lines, read_rest, report, send};
 use super::inbox::{Ending, Feed, Inbox};
 use super::lines::LineCutter;
-use super::text::{Place, StartReader, Text, TextSource};
+use super::text::{Place, SplitChange, StartReader, Text, TextSource};
 use super::{LONGEST_LINE, add_source};
 use crate::io::newlines_before;
 use crate::{DataStream, Env, Result};
@@ -33,12 +33,7 @@ impl Env {
     /// assert_eq!(errors.explain().nodes[0].kind, "tail_file");
     /// ```
     pub fn tail_file(&self, path: impl Into<PathBuf>) -> TailFile {
-        let tailing = Tailing {
-            path: path.into(),
-            from_end: false,
-            interval: Duration::from_millis(50),
-            longest: LONGEST_LINE,
-        };
+        let tailing = Tailing { path: path.into(), from_end: false, interval: Duration::from_millis(50), longest: LONGEST_LINE };
         TailFile { env: self.clone(), tailing }
     }
 }
@@ -121,7 +116,7 @@ struct Opened {
 impl Place for TailPlace {
     type Event = Opened;
 
-    fn note(&mut self, opened: Opened) -> Option<u32> {
+    fn note(&mut self, opened: Opened) -> Option<SplitChange> {
         *self = Self { file: Some(opened.file), offset: opened.offset };
         None
     }

@@ -32,8 +32,7 @@ impl Wakes {
                 return;
             }
             let left = end.saturating_duration_since(Instant::now());
-            let (now, waited) =
-                self.0.1.wait_timeout_while(self.0.0.lock().unwrap(), left, |now| *now == before).unwrap();
+            let (now, waited) = self.0.1.wait_timeout_while(self.0.0.lock().unwrap(), left, |now| *now == before).unwrap();
             drop(now);
             assert!(!waited.timed_out(), "nothing woke the worker");
         }

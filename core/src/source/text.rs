@@ -5,6 +5,7 @@ use super::lines::TextBlock;
 use super::{POLL_RECORDS, position};
 use crate::chain::{BoxCollector, Context};
 use crate::graph::{NodeMetrics, TaskContext};
+use crate::time::SplitTimes;
 use crate::{Output, Progress, Restored, Result, Snapshot, Source, Waker};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,13 +18,19 @@ pub(super) enum Text<E> {
     Event(E),
 }
 
+/// What becomes of a split.
+pub(super) enum SplitChange {
+    Begins(u32),
+    Ended(u32),
+}
+
 /// How far a source of text has come.
 pub(super) trait Place: Serialize + DeserializeOwned + Clone + Default + 'static {
     /// What the reader tells beside the text: a file begins, a file has ended.
     type Event: Send + 'static;
 
-    /// All text before the event has been emitted. Gives the split that has ended with it, if one has.
-    fn note(&mut self, event: Self::Event) -> Option<u32>;
+    /// All text before the event has been emitted. Says what it means for the splits.
+    fn note(&mut self, event: Self::Event) -> Option<SplitChange>;
 
     /// All lines before this byte of the split in hand have been emitted.
     fn reach(&mut self, offset: u64);
@@ -39,7 +46,7 @@ pub(super) struct Nowhere;
 
 impl Place for Nowhere {
     type Event = std::convert::Infallible;
-    fn note(&mut self, event: Self::Event) -> Option<u32> {
+    fn note(&mut self, event: Self::Event) -> Option<SplitChange> {
         match event {}
     }
     fn reach(&mut self, _offset: u64) {}
@@ -63,6 +70,8 @@ pub(super) struct TextSource<P: Place> {
     workers: usize,
     waker: Waker,
     metrics: Arc<NodeMetrics>,
+    /// Event time of the splits, where it is assigned right behind this source.
+    splits: SplitTimes,
     next: BoxCollector<String>,
 }
 
@@ -79,7 +88,8 @@ impl<P: Place> TextSource<P> {
         let state = start.map_or(State::Ended, State::New);
         let (waker, metrics) = (context.waker.clone(), context.metrics.clone());
         let (worker, workers) = (context.worker, context.workers);
-        Self { place: P::default(), state, block: None, worker, workers, waker, metrics, next }
+        let splits = context.splits().clone();
+        Self { place: P::default(), state, block: None, worker, workers, waker, metrics, splits, next }
     }
 
     fn start(&mut self) -> Result<()> {
@@ -96,6 +106,11 @@ impl<P: Place> TextSource<P> {
         let mut progress = Progress::More;
         while left > 0 {
             if let Some(block) = &mut self.block {
+                if self.splits.paused(block.split) {
+                    progress = Progress::Waiting;
+                    break;
+                }
+                context.split = block.split;
                 left -= block.push(left, &mut self.next, context);
                 self.place.reach(block.position());
                 if block.is_empty() {
@@ -106,9 +121,11 @@ impl<P: Place> TextSource<P> {
             let State::Reading(inbox) = &mut self.state else { break };
             match inbox.take()? {
                 Taken::Message(Text::Block(block)) => self.block = Some(block),
-                Taken::Message(Text::Event(event)) => {
-                    self.place.note(event);
-                }
+                Taken::Message(Text::Event(event)) => match self.place.note(event) {
+                    Some(SplitChange::Begins(split)) => self.splits.begin_split(split),
+                    Some(SplitChange::Ended(split)) => self.splits.end_split(split),
+                    None => {}
+                },
                 Taken::Nothing => {
                     progress = Progress::Waiting;
                     break;

@@ -41,10 +41,6 @@ impl<V> DenseTable<V> {
         &self.entries
     }
 
-    pub(crate) fn into_entries(self) -> Vec<Entry<V>> {
-        self.entries
-    }
-
     /// Bytes that it holds, without what values point to.
     pub(crate) fn byte_len(&self) -> usize {
         self.directory.len() * 8 + self.entries.capacity() * size_of::<Entry<V>>()

@@ -92,12 +92,8 @@ impl OperatorState {
     }
 
     fn add_list<V: Data>(&mut self, name: &str, redistribution: Redistribution) -> Result<OperatorList<V>> {
-        let cell = Rc::new(ListCell {
-            name: name.to_owned(),
-            values: RefCell::default(),
-            codec: RecordCodec::new(),
-            redistribution,
-        });
+        let cell =
+            Rc::new(ListCell { name: name.to_owned(), values: RefCell::default(), codec: RecordCodec::new(), redistribution });
         self.add(cell.clone())?;
         Ok(OperatorList { cell })
     }

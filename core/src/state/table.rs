@@ -175,13 +175,6 @@ impl<V: Clone> StateTable<V> {
         self.groups.iter().flat_map(|g| g.read().entries())
     }
 
-    /// All entries, by value; the table is empty then.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Entry<V>> {
-        self.len = 0;
-        let take = |group: &mut CowTable<V>| std::mem::take(group.write()).into_entries();
-        self.groups.iter_mut().flat_map(take)
-    }
-
     /// Removes entries among the next `count`, going around the table from `cursor`, for which `keep` is false.
     pub(crate) fn sweep(&mut self, cursor: &mut SweepCursor, count: usize, mut keep: impl FnMut(&V) -> bool) {
         for _ in 0..count {

@@ -1,8 +1,8 @@
 use super::{drive, main, stream};
 use crate::testing::Emitted;
 use crate::{
-    BroadcastContext, BroadcastProcessFunction, BroadcastState, DataStream, KeyedBroadcastContext,
-    KeyedBroadcastProcessFunction, KeyedContext, ListState, MapState, ProcessContext, Result, Timer,
+    BroadcastContext, BroadcastProcessFunction, BroadcastState, DataStream, KeyedBroadcastContext, KeyedBroadcastProcessFunction,
+    KeyedContext, ListState, MapState, ProcessContext, Result, Timer,
 };
 
 /// Multiplies numbers by the factor of their parity.
@@ -57,10 +57,14 @@ pub(super) struct Rules {
 impl Rules {
     fn count(&self, event: u64, rule: u64, context: &mut KeyedContext<'_, u32, (u32, u64)>) {
         if event % rule == 0 {
-            let count = self.counts.update_or(rule, || 0, |count| {
-                *count += 1;
-                *count
-            });
+            let count = self.counts.update_or(
+                rule,
+                || 0,
+                |count| {
+                    *count += 1;
+                    *count
+                },
+            );
             if count == 2 {
                 context.emit((context.key(), rule));
             }
@@ -110,5 +114,5 @@ fn a_new_rule_sees_the_history_of_every_key_once() {
     driver.watermark(100).unwrap();
     driver.push(1, vec![(1u64, 101)]).unwrap();
     driver.push(0, vec![((1u32, 6u64), 102), ((1, 6), 103)]).unwrap();
-    assert_eq!(driver.drain(), [Emitted::Watermark(100), main((1, 1), 103), main((1, 6), 103)]);
+    assert_eq!(driver.drain(), [Emitted::Watermark(100), main((1u32, 1u64), 103), main((1, 6), 103)]);
 }

@@ -1,8 +1,8 @@
 use super::{drive, main, stream};
 use crate::testing::Emitted;
 use crate::{
-    CoProcessFunction, DataStream, KeyedCoProcessFunction, KeyedContext, ListState, OutputTag, ProcessContext,
-    ProcessFunction, Result, Timer, ValueState,
+    CoProcessFunction, DataStream, KeyedCoProcessFunction, KeyedContext, ListState, OutputTag, ProcessContext, ProcessFunction,
+    Result, Timer, ValueState,
 };
 
 /// Joins bids with the name of their auction; bids wait for it until a timer at their time + 10 gives them up.
@@ -40,9 +40,9 @@ impl KeyedCoProcessFunction<u32, (u32, u64), (u32, String)> for Join {
 
 pub(super) fn join() -> DataStream<(u64, String)> {
     let bids = stream::<(u32, u64)>().key_by(|b| b.0);
-    let joined = bids.connect(&stream::<(u32, String)>().key_by(|n| n.0)).process(|state| {
-        Ok(Join { name: state.value("name")?, bids: state.list("bids")?, lost: OutputTag::new("lost") })
-    });
+    let joined = bids
+        .connect(&stream::<(u32, String)>().key_by(|n| n.0))
+        .process(|state| Ok(Join { name: state.value("name")?, bids: state.list("bids")?, lost: OutputTag::new("lost") }));
     let _lost = joined.side_output(&OutputTag::<u64>::new("lost"));
     joined
 }
@@ -55,12 +55,12 @@ fn records_of_both_streams_meet_at_the_state_of_their_key() {
     driver.push(1, vec![((1u32, named("one")), 5)]).unwrap();
     driver.push(0, vec![((1u32, 102u64), 6)]).unwrap();
     let one = named("one");
-    assert_eq!(driver.drain(), [main((100, one.clone()), 5), main((101, one.clone()), 5), main((102, one), 6)]);
+    assert_eq!(driver.drain(), [main((100u64, one.clone()), 5), main((101, one.clone()), 5), main((102, one), 6)]);
     driver.watermark(12).unwrap();
     driver.push(1, vec![((2u32, named("two")), 13)]).unwrap();
     driver.push(0, vec![((2u32, 201u64), 14)]).unwrap();
     assert_eq!(driver.side::<u64>(1), [(200, 12)]);
-    assert_eq!(driver.drain(), [Emitted::Watermark(12), main((201, named("two")), 14)]);
+    assert_eq!(driver.drain(), [Emitted::Watermark(12), main((201u64, named("two")), 14)]);
 }
 
 #[test]

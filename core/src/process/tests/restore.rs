@@ -4,7 +4,7 @@ use super::timers::{Do, timers};
 use super::{broadcast, check_restore, connected, stream};
 use crate::testing::{Step, key_group, split_restore};
 use crate::{
-    Aggregator, AggregatingState, KeyedContext, KeyedProcessFunction, ListState, MapState, OperatorList, ProcessContext,
+    AggregatingState, Aggregator, KeyedContext, KeyedProcessFunction, ListState, MapState, OperatorList, ProcessContext,
     ProcessFunction, ReducingState, Result, Timer, ValueState,
 };
 
@@ -95,9 +95,7 @@ fn every_kind_of_state_and_timers() {
 
 #[test]
 fn timers_alone() {
-    let dos = |dos: Vec<(u32, Do)>| {
-        Step::keyed(0, dos.into_iter().map(|d| (d, 1)).collect(), |d: &(u32, Do)| key_group(&d.0))
-    };
+    let dos = |dos: Vec<(u32, Do)>| Step::keyed(0, dos.into_iter().map(|d| (d, 1)).collect(), |d: &(u32, Do)| key_group(&d.0));
     let set = dos((0..40).map(|key| (key, if key % 2 == 0 { Do::Set(100) } else { Do::SetProcessing(100) })).collect());
     let delete = dos((0..10).map(|key| (key, Do::Delete(200))).collect());
     check_restore(&timers(), &[set, Step::Watermark(100), delete, Step::Timer(150), Step::Watermark(220)]);

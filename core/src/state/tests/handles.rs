@@ -124,7 +124,7 @@ proptest! {
                 }
                 _ => prop_assert_eq!(map.contains(&inner), of_key.contains_key(&inner)),
             }
-            prop_assert_eq!(&map.with(Clone::clone), of_key);
+            prop_assert_eq!(&map.with(Clone::clone), &*of_key);
             prop_assert_eq!((map.len(), map.is_empty()), (of_key.len(), of_key.is_empty()));
             if of_key.is_empty() {
                 model.remove(&key);

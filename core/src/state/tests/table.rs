@@ -15,7 +15,6 @@ enum Change {
     Remove(u16),
     /// Removes odd values among so many entries.
     Sweep(usize),
-    Drain,
     Snapshot,
 }
 
@@ -26,7 +25,6 @@ fn change() -> impl Strategy<Value = Change> {
         6 => (key(), any::<u32>()).prop_map(|(k, v)| Change::Add(k, v)),
         3 => (key(), any::<u32>()).prop_map(|(k, v)| Change::Mutate(k, v)),
         4 => key().prop_map(Change::Remove),
-        1 => Just(Change::Drain),
         1 => (0usize..300).prop_map(Change::Sweep),
         1 => Just(Change::Snapshot),
     ]
@@ -100,10 +98,6 @@ proptest! {
                     let left = contents(&table);
                     prop_assert!(model.iter().all(|(key, value)| left.contains_key(key) || value % 2 == 1));
                     model = left;
-                }
-                Change::Drain => {
-                    let drained: BTreeMap<_, _> = table.drain().map(|e| (e.key.as_slice().to_vec(), e.value)).collect();
-                    prop_assert_eq!(&drained, &std::mem::take(&mut model));
                 }
                 Change::Snapshot => {
                     let deferred = table.snapshot("table", &codec, |_| true);

@@ -90,7 +90,7 @@ impl Windows {
 ///
 /// # Errors
 /// It has none.
-fn event_times(batch: &mut Batch) -> Result<Vec<i64>> {
+pub(super) fn event_times(batch: &mut Batch) -> Result<Vec<i64>> {
     match batch.event_times.take() {
         Some(times) if !times.contains(&i64::MIN) => Ok(times),
         _ => Err(Error::Plan(
@@ -103,6 +103,7 @@ fn event_times(batch: &mut Batch) -> Result<Vec<i64>> {
 pub(crate) trait EmitWindow<R, U>: Fn(KeyRef<'_>, TimeWindow, R, &mut Outputs<U>) + 'static {}
 impl<R, U, F: Fn(KeyRef<'_>, TimeWindow, R, &mut Outputs<U>) + 'static> EmitWindow<R, U> for F {}
 
+#[cfg(test)]
 /// A window's result beside its key and the window, with the event time of the window's last instant.
 pub(crate) fn emit_windowed<K: NormalizedKey + Data, R: Data>() -> impl EmitWindow<R, Windowed<K, TimeWindow, R>> {
     |key: KeyRef<'_>, window: TimeWindow, value: R, outputs: &mut Outputs<Windowed<K, TimeWindow, R>>| {

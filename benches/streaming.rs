@@ -1,0 +1,204 @@
+//! Streaming workloads as the peers' programs have them, one a run: prints one line with records, seconds and a check.
+//!
+//!     cargo bench --bench streaming -- tumbling|sliding|session|wordcount|q0|q1|q2|q3|q5|q7|q8|latency|keys
+//!
+//! EVENTS (20,000,000), THREADS (the cores), KEYS (10,000), SLICES (10, for `slices`), DATA (text for `wordcount`), RATE and
+//! SECONDS (for `latency`) come from the environment. Generators run inside the workers, as with the peers; the time is that
+//! of the job.
+
+use fluvial::nexmark::{Generator, SimpleBid, queries};
+use fluvial::prelude::*;
+use fluvial_core::{Data, Mode, Session, Sliding, Tumbling, WatermarkStrategy};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name}: `{v}` is not a number")))
+}
+
+/// Counts what reaches the sinks.
+#[derive(Clone, Default)]
+struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    fn count<T: Data>(&self, stream: &DataStream<T>) {
+        let mut own = Own { all: self.0.clone(), count: 0 };
+        stream.for_each(move |record| {
+            own.add(&record);
+        });
+    }
+}
+
+/// What one worker has counted.
+struct Own {
+    all: Arc<AtomicU64>,
+    count: u64,
+}
+
+impl Own {
+    #[inline]
+    fn add<T>(&mut self, record: &T) {
+        std::hint::black_box(record);
+        self.count += 1;
+    }
+}
+
+impl Clone for Own {
+    fn clone(&self) -> Self {
+        Self { all: self.all.clone(), count: 0 }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.all.fetch_add(self.count, Relaxed);
+    }
+}
+
+/// Count and sum of the prices.
+#[derive(Clone)]
+struct CountSum;
+
+impl Aggregator<SimpleBid> for CountSum {
+    type Accumulator = (u64, u64);
+    type Output = (u64, u64);
+    fn create(&self) -> (u64, u64) {
+        (0, 0)
+    }
+    fn add(&self, sum: &mut (u64, u64), bid: SimpleBid) {
+        sum.0 += 1;
+        sum.1 += bid.price as u64;
+    }
+    fn merge(&self, sum: &mut (u64, u64), other: (u64, u64)) {
+        sum.0 += other.0;
+        sum.1 += other.1;
+    }
+    fn finish(&self, sum: (u64, u64)) -> (u64, u64) {
+        sum
+    }
+}
+
+fn main() {
+    let workload = std::env::args().nth(1).filter(|w| !w.starts_with('-')).unwrap_or_else(|| "tumbling".into());
+    let mut config = Config { mode: Mode::Streaming, ..Config::default() };
+    config.threads = number("THREADS", config.threads as u64) as usize;
+    let threads = config.threads;
+    let env = Env::new(config);
+    let mut events = number("EVENTS", 20_000_000);
+    let keys = number("KEYS", 10_000) as u32;
+    let sunk = Counter::default();
+    let bids = |per_millisecond: u64| {
+        let bids = env.generator(move |n| SimpleBid::numbered(n, keys, per_millisecond)).count(events).stream();
+        bids.assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamps(|bid: &SimpleBid| bid.time))
+    };
+    let second = Duration::from_secs(1);
+    let mut latencies = None;
+    match workload.as_str() {
+        "tumbling" => sunk.count(&bids(100).key_by(|b| b.auction).window(Tumbling::of(second)).aggregate(CountSum)),
+        "sliding" => {
+            let windows = bids(100).key_by(|b| b.auction).window(Sliding::of(10 * second, second));
+            sunk.count(&windows.aggregate(CountSum));
+        }
+        // Windows of SLICES slides.
+        "slices" => {
+            let windows =
+                bids(100).key_by(|b| b.auction).window(Sliding::of(number("SLICES", 10) as u32 * second / 10, second / 10));
+            sunk.count(&windows.aggregate(CountSum));
+        }
+        "session" => sunk.count(&bids(20).key_by(|b| b.auction).window(Session::with_gap(second)).aggregate(CountSum)),
+        "keys" => {
+            let bids = env.generator(move |n| SimpleBid::numbered(n, keys, 100)).count(events).stream();
+            sunk.count(&bids.key_by(|b| b.auction).map_with_state(|bid, sum: &mut Option<u64>| {
+                let sum = sum.get_or_insert(0);
+                *sum += bid.price as u64;
+                *sum
+            }));
+        }
+        "wordcount" => {
+            let path = std::env::var("DATA").expect("DATA names a text file");
+            let words = env.read_text(&[path]).unwrap().flat_map_with(|line, out| {
+                line.split_ascii_whitespace().for_each(|word| out.push((word.to_owned(), 1u64)));
+            });
+            let counts = words.key_by_ref(|w: &(String, u64)| w.0.as_str()).rolling_reduce(|a, b| (a.0, a.1 + b.1));
+            events = 0;
+            sunk.count(&counts);
+        }
+        "latency" => {
+            let rate = number("RATE", 100_000);
+            events = rate * number("SECONDS", 20);
+            latencies = Some(latency(&env, rate, events, keys));
+        }
+        query => nexmark(&env, query, events, &sunk),
+    }
+    let start = Instant::now();
+    env.execute(&workload).unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    env.close();
+    let (rows, rss) = (sunk.0.load(Relaxed), fluvial_core::peak_resident() >> 20);
+    println!(
+        "{{\"workload\":\"{workload}\",\"seconds\":{seconds:.3},\"events\":{events},\"records_per_s\":{:.0},\"rows\":{rows},\"workers\":{threads},\"peak_mib\":{rss}{}}}",
+        if events == 0 { rows as f64 } else { events as f64 } / seconds,
+        latencies.map(|l| l.report()).unwrap_or_default(),
+    );
+}
+
+fn nexmark(env: &Env, query: &str, events: u64, sunk: &Counter) {
+    let generator = Generator::new(events);
+    let stream = env.generator(move |n| generator.event(n)).count(events).stream();
+    let timed = || stream.assign_timestamps_and_watermarks(queries::watermarks(Duration::ZERO));
+    match query {
+        "q0" => sunk.count(&queries::q0(&stream)),
+        "q1" => sunk.count(&queries::q1(&stream)),
+        "q2" => sunk.count(&queries::q2(&stream)),
+        "q3" => sunk.count(&queries::q3(&stream)),
+        "q4" => sunk.count(&queries::q4(&timed())),
+        "q5" => sunk.count(&queries::q5(&timed())),
+        "q6" => sunk.count(&queries::q6(&timed())),
+        "q7" => sunk.count(&queries::q7(&timed())),
+        "q8" => sunk.count(&queries::q8(&timed())),
+        "q11" => sunk.count(&queries::q11(&timed())),
+        "q12" => sunk.count(&queries::q12(&stream)),
+        other => panic!("no workload `{other}`"),
+    }
+}
+
+/// Latencies in steps of a microsecond up to a second.
+struct Latencies(Arc<Vec<AtomicU64>>);
+
+impl Latencies {
+    fn report(&self) -> String {
+        let all: u64 = self.0.iter().map(|n| n.load(Relaxed)).sum();
+        let at = |share: f64| {
+            let mut seen = 0;
+            self.0.iter().position(|n| {
+                seen += n.load(Relaxed);
+                seen as f64 >= share * all as f64
+            })
+        };
+        let at = |share| at(share).unwrap_or(0);
+        format!(",\"measured\":{all},\"p50_us\":{},\"p99_us\":{},\"p999_us\":{}", at(0.5), at(0.99), at(0.999))
+    }
+}
+
+/// A keyed running sum over records that carry the moment at which they were made; the first third is left out.
+fn latency(env: &Env, rate: u64, events: u64, keys: u32) -> Latencies {
+    let histogram: Arc<Vec<AtomicU64>> = Arc::new((0..1_000_001).map(|_| AtomicU64::new(0)).collect());
+    let start = Instant::now();
+    let records = env.generator(move |n| {
+        let key = (fluvial::nexmark::mix(n) % u64::from(keys)) as u32;
+        (key, 1u64, if n < events / 3 { u64::MAX } else { start.elapsed().as_nanos() as u64 })
+    });
+    let sums = records.rate(rate as f64).count(events).stream().key_by(|r| r.0).rolling_reduce(|a, b| (a.0, a.1 + b.1, b.2));
+    let seen = histogram.clone();
+    sums.for_each(move |record| {
+        if record.2 != u64::MAX {
+            let took = (start.elapsed().as_nanos() as u64).saturating_sub(record.2) / 1000;
+            seen[took.min(1_000_000) as usize].fetch_add(1, Relaxed);
+        }
+    });
+    Latencies(histogram)
+}

@@ -1,0 +1,56 @@
+//! `fluvial nexmark`: the NEXMark queries as typed jobs.
+
+use super::args::{Mode, Nexmark, Query};
+use super::job::Job;
+use crate::nexmark::{Event, EventRow, Generator, queries};
+use fluvial_core::{Clock, DataStream, Interrupt, Result, Table};
+use std::time::Duration;
+
+/// Runs one query.
+pub fn run(args: Nexmark, interrupt: &Interrupt) -> Result<()> {
+    let mode = match args.mode {
+        Mode::Batch => fluvial_core::Mode::Batch,
+        Mode::Streaming => fluvial_core::Mode::Streaming,
+    };
+    let job = Job::with(&args.common, interrupt, |config| {
+        config.mode = mode;
+        if args.query == Query::Q12 {
+            // A clock that stands still until the end, so that the answer does not depend on when the job runs.
+            config.clock = Clock::manual(0);
+        }
+    })?;
+    let disorder = Duration::from_millis(args.disorder);
+    let generator = Generator::new(args.events).with_seed(args.seed).with_disorder(disorder);
+    let source = job.env.generator(move |n| generator.event(n)).count(args.events);
+    let events = match args.rate {
+        Some(rate) => source.rate(rate).stream(),
+        None => source.stream(),
+    };
+    let rows = rows(args.query, &events.name("events"), disorder)?;
+    match args.out.as_str() {
+        // In an order that does not depend on who was first.
+        "-" => {
+            let columns: Vec<_> = rows.schema().fields().iter().map(|f| format!("\"{}\"", f.name())).collect();
+            job.deliver("nexmark", &rows.sort(&columns.join(", "))?, "-")
+        }
+        file => job.deliver("nexmark", &rows, file),
+    }
+}
+
+/// A query's rows as a table.
+fn rows(query: Query, events: &DataStream<Event>, disorder: Duration) -> Result<Table> {
+    let timed = || events.assign_timestamps_and_watermarks(queries::watermarks(disorder));
+    match query {
+        Query::Q0 => queries::q0(events).map(|event| EventRow::from(&event)).to_table(),
+        Query::Q1 => queries::q1(events).to_table(),
+        Query::Q2 => queries::q2(events).to_table(),
+        Query::Q3 => queries::q3(events).to_table(),
+        Query::Q4 => queries::q4(&timed()).to_table(),
+        Query::Q5 => queries::q5(&timed()).to_table(),
+        Query::Q6 => queries::q6(&timed()).to_table(),
+        Query::Q7 => queries::q7(&timed()).to_table(),
+        Query::Q8 => queries::q8(&timed()).to_table(),
+        Query::Q11 => queries::q11(&timed()).to_table(),
+        Query::Q12 => queries::q12(events).to_table(),
+    }
+}
