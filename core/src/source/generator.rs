@@ -3,7 +3,7 @@
 use super::lanes::{Lanes, Run};
 use super::{POLL_RECORDS, add_source, position};
 use crate::chain::{BoxCollector, Context};
-use crate::graph::TaskContext;
+use crate::graph::{NodeMetrics, TaskContext};
 use crate::{Data, DataStream, Env, Error, Output, Progress, Restored, Result, Snapshot, Source};
 use std::ops::RangeFrom;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -109,6 +109,7 @@ impl<F> Generator<F> {
                 together: Together::join(context),
                 wake: None,
                 next,
+                metrics: context.metrics.clone(),
                 ended: false,
             }))
         })
@@ -200,6 +201,7 @@ struct GeneratorSource<T, F> {
     /// When the next number is due.
     wake: Option<Instant>,
     next: BoxCollector<T>,
+    metrics: Arc<NodeMetrics>,
     ended: bool,
 }
 
@@ -219,6 +221,7 @@ impl<T: Data, F: Fn(u64) -> T> GeneratorSource<T, F> {
             }
             left -= len;
         }
+        self.metrics.rows_read.fetch_add(POLL_RECORDS as u64 - left, Relaxed);
         self.next.end_batch(None, context);
         if left < POLL_RECORDS as u64 {
             return Progress::More;
