@@ -71,7 +71,7 @@ impl Aggregator<SimpleBid> for CountSum {
     }
     fn add(&self, sum: &mut (u64, u64), bid: SimpleBid) {
         sum.0 += 1;
-        sum.1 += bid.price as u64;
+        sum.1 += bid.price;
     }
     fn merge(&self, sum: &mut (u64, u64), other: (u64, u64)) {
         sum.0 += other.0;
@@ -114,7 +114,7 @@ fn main() {
             let bids = env.generator(move |n| SimpleBid::numbered(n, keys, 100)).count(events).stream();
             sunk.count(&bids.key_by(|b| b.auction).map_with_state(|bid, sum: &mut Option<u64>| {
                 let sum = sum.get_or_insert(0);
-                *sum += bid.price as u64;
+                *sum += bid.price;
                 *sum
             }));
         }

@@ -159,7 +159,9 @@ fn both(seen: &[Seen; 2], stop: impl FnOnce(&[Env; 2])) -> [Result<Vec<(u64, u64
 #[test]
 fn all_processes_drain_with_one() {
     let seen = [Seen::default(), Seen::default()];
-    let results = both(&seen, |envs| drop(envs[1].config().interrupt.raise()));
+    let results = both(&seen, |envs| {
+        envs[1].config().interrupt.raise();
+    });
     let made = seen.iter().map(|seen| seen.made.load(SeqCst)).sum();
     for (seen, counts) in seen.iter().zip(results) {
         seen.assert_complete(&counts.unwrap(), made);
@@ -170,7 +172,11 @@ fn all_processes_drain_with_one() {
 fn interrupts_of_two_processes_are_one_each() {
     // As Ctrl-C has it: everybody in the terminal's group gets the signal.
     let seen = [Seen::default(), Seen::default()];
-    let results = both(&seen, |envs| envs.iter().for_each(|env| drop(env.config().interrupt.raise())));
+    let results = both(&seen, |envs| {
+        for env in envs {
+            env.config().interrupt.raise();
+        }
+    });
     let made = seen.iter().map(|seen| seen.made.load(SeqCst)).sum();
     for (seen, counts) in seen.iter().zip(results) {
         seen.assert_complete(&counts.unwrap(), made);

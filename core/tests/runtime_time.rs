@@ -56,9 +56,9 @@ fn the_watermark_of_three_inputs_that_fall_idle_and_resume_never_goes_back() {
     let [a, b, c] = [(); 3].map(|()| Driver::default());
     let log = Log::default();
     let nodes = vec![
-        node(0, "a", driven(&[a.clone()]), vec![], 1),
-        node(1, "b", driven(&[b.clone()]), vec![], 1),
-        node(2, "c", driven(&[c.clone()]), vec![], 1),
+        node(0, "a", driven(std::slice::from_ref(&a)), vec![], 1),
+        node(1, "b", driven(std::slice::from_ref(&b)), vec![], 1),
+        node(2, "c", driven(std::slice::from_ref(&c)), vec![], 1),
         node(3, "sees", sees(&log), vec![Edge::forward(0, 0), Edge::forward(1, 0), Edge::forward(2, 0)], 0),
     ];
     run(nodes, Clock::system(), || {
@@ -218,7 +218,7 @@ fn what_an_operator_holds_back_is_not_passed_by_event_time() {
     let log = told.clone();
     let holds = NodeKind::Operator(Arc::new(move |_| Ok(Box::new(Holds { held: i64::MAX, log: log.clone() }))));
     let nodes = vec![
-        node(0, "source", driven(&[source.clone()]), vec![], 1),
+        node(0, "source", driven(std::slice::from_ref(&source)), vec![], 1),
         node(1, "holds", holds, vec![Edge::forward(0, 0)], 1),
         node(2, "sees", sees(&seen), vec![Edge::forward(1, 0)], 0),
     ];
@@ -291,8 +291,10 @@ fn processing_time_timers_go_by_the_jobs_clock_and_what_is_left_fires_at_the_end
     let (source, clock, seen) = (Driver::default(), Clock::manual(0), Log::default());
     let log = seen.clone();
     let sets = NodeKind::Operator(Arc::new(move |_| Ok(Box::new(Sets(log.clone())))));
-    let nodes =
-        vec![node(0, "source", driven(&[source.clone()]), vec![], 1), node(1, "sets", sets, vec![Edge::forward(0, 0)], 0)];
+    let nodes = vec![
+        node(0, "source", driven(std::slice::from_ref(&source)), vec![], 1),
+        node(1, "sets", sets, vec![Edge::forward(0, 0)], 0),
+    ];
     run(nodes, clock.clone(), || {
         source.tell(Say::Send(100));
         source.tell(Say::Send(70));

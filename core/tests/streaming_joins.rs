@@ -96,8 +96,8 @@ impl Model {
 
 /// All records, and whether they are of the right side.
 fn sides(left: &[Row], right: &[Row]) -> impl Iterator<Item = (bool, Row)> {
-    let left = left.to_vec().into_iter().map(|row| (false, row));
-    left.chain(right.to_vec().into_iter().map(|row| (true, row)))
+    let left = left.iter().cloned().map(|row| (false, row));
+    left.chain(right.iter().cloned().map(|row| (true, row)))
 }
 
 proptest! {

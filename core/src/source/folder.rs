@@ -321,7 +321,7 @@ mod tests {
         rename(at("_a"), at("a.log")).unwrap();
         assert_eq!(driven.until(5)[4..], ["a2"]);
         driven.source.stop();
-        assert_eq!(driven.to_end().len(), 5);
+        assert_eq!(driven.run_to_end().len(), 5);
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
         }
         let stream = follow(folder.path()).order(FileOrder::ModificationTime).once().stream();
-        assert_eq!(Driven::new(&stream, 0, 1).to_end(), ["b", "c", "a"]);
+        assert_eq!(Driven::new(&stream, 0, 1).run_to_end(), ["b", "c", "a"]);
     }
 
     #[test]
@@ -357,7 +357,7 @@ mod tests {
                 sections.extend(driven.snapshot());
             }
             for worker in 0..after {
-                seen.extend(Driven::restored(&stream, worker, after, sections.clone()).to_end());
+                seen.extend(Driven::restored(&stream, worker, after, sections.clone()).run_to_end());
             }
             seen.sort();
             assert_eq!(seen, all, "{before} to {after}");
@@ -369,12 +369,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bad");
         write(&path, b"good\nb\xffd\n").unwrap();
-        let error = Driven::new(&follow(folder.path()).stream(), 0, 1).to_error();
+        let error = Driven::new(&follow(folder.path()).stream(), 0, 1).run_to_error();
         assert_eq!(error, format!("{}: line 2, byte 6: not UTF-8 (0xff)", path.display()));
-        let error = Driven::new(&follow(folder.path()).longest_line(3).stream(), 0, 1).to_error();
+        let error = Driven::new(&follow(folder.path()).longest_line(3).stream(), 0, 1).run_to_error();
         assert_eq!(error, format!("{}: line 1, byte 0: a line of more than 3 bytes", path.display()));
         let missing = folder.path().join("missing");
-        let error = Driven::new(&follow(&missing).stream(), 0, 1).to_error();
+        let error = Driven::new(&follow(&missing).stream(), 0, 1).run_to_error();
         assert!(error.starts_with(&missing.display().to_string()), "{error}");
     }
 }

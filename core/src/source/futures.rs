@@ -187,12 +187,12 @@ mod tests {
         let mut driven = Driven::new(&stream, 0, 1);
         assert_eq!(driven.until(3), [0, 1, 2]);
         driven.source.stop();
-        assert_eq!(driven.to_end(), [0, 1, 2]);
+        assert_eq!(driven.run_to_end(), [0, 1, 2]);
     }
 
     #[test]
     fn a_stream_that_panics_fails_the_source() {
         let stream = Env::default().from_stream(|| stream::iter(0..3u64).inspect(|n| assert!(*n < 2, "two")));
-        assert!(Driven::new(&stream, 0, 1).to_error().starts_with("panicked: two"));
+        assert!(Driven::new(&stream, 0, 1).run_to_error().starts_with("panicked: two"));
     }
 }

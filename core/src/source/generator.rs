@@ -297,7 +297,7 @@ mod tests {
         }
         assert_eq!(seen.len(), 3 * POLL_RECORDS);
         for worker in 0..3 {
-            seen.extend(Driven::restored(&stream, worker, 3, sections.clone()).to_end());
+            seen.extend(Driven::restored(&stream, worker, 3, sections.clone()).run_to_end());
         }
         seen.sort();
         assert_eq!(seen, (0..10_000).collect::<Vec<_>>());
@@ -323,7 +323,7 @@ mod tests {
         }
         assert_eq!(last, 20);
         driven.source.stop();
-        assert_eq!(driven.to_end().len(), 20);
+        assert_eq!(driven.run_to_end().len(), 20);
     }
 
     #[test]

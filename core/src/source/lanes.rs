@@ -140,12 +140,12 @@ mod tests {
             for (round, (workers, amounts)) in rounds.iter().enumerate() {
                 let last = round + 1 == rounds.len();
                 let mut now = Vec::new();
-                for worker in 0..*workers {
+                for (worker, amount) in amounts.iter().enumerate().take(*workers) {
                     let mut lanes = match &former {
                         None => Lanes::new(end, worker, *workers),
                         Some(former) => Lanes::divided(former, end, worker, *workers).unwrap(),
                     };
-                    let (most, mut left) = (amounts[worker].0, if last { u64::MAX } else { amounts[worker].1 });
+                    let (most, mut left) = (amount.0, if last { u64::MAX } else { amount.1 });
                     let mut own = Vec::new();
                     while left > 0 {
                         let Some(run) = lanes.take(most.min(left), u64::MAX) else { break };

@@ -298,7 +298,7 @@ mod tests {
         connection.write_all(b"o\n\nthr").unwrap();
         assert_eq!(driven.until(3)[1..], ["two", ""]);
         driven.source.stop();
-        assert_eq!(driven.to_end().len(), 3);
+        assert_eq!(driven.run_to_end().len(), 3);
         assert_eq!(connection.read(&mut [0]).unwrap_or(0), 0);
     }
 
@@ -315,7 +315,7 @@ mod tests {
             assert_eq!(driven.until(round + 1).len(), round + 1);
         }
         drop(listener);
-        let error = driven.to_error();
+        let error = driven.run_to_error();
         assert!(error.starts_with(&address.to_string()) && error.ends_with("after 2 more attempts"), "{error}");
     }
 
@@ -326,9 +326,9 @@ mod tests {
         let mut driven = Driven::new(&source.stream(), 0, 1);
         let _ = driven.poll().unwrap();
         listener.accept().unwrap().0.write_all(b"good\n\xf0bad\n").unwrap();
-        assert_eq!(driven.to_error(), format!("{address}: line 2, byte 5: not UTF-8 (0xf0)"));
+        assert_eq!(driven.run_to_error(), format!("{address}: line 2, byte 5: not UTF-8 (0xf0)"));
         drop(listener);
-        let error = Driven::new(&Env::default().socket(address.to_string()).stream(), 0, 1).to_error();
+        let error = Driven::new(&Env::default().socket(address.to_string()).stream(), 0, 1).run_to_error();
         assert!(error.starts_with(&address.to_string()), "{error}");
     }
 
@@ -359,6 +359,6 @@ mod tests {
         assert_eq!(driven.until(3), ["ab", "ab", "ab"]);
         drop(clients);
         driven.source.stop();
-        assert_eq!(driven.to_end().len(), 3);
+        assert_eq!(driven.run_to_end().len(), 3);
     }
 }

@@ -267,7 +267,7 @@ mod tests {
         append(&path, "6\n");
         assert_eq!(driven.until(6)[5..], ["6"]);
         driven.source.stop();
-        assert_eq!(driven.to_end().len(), 6);
+        assert_eq!(driven.run_to_end().len(), 6);
     }
 
     #[test]

@@ -156,14 +156,14 @@ impl<T: crate::Data> Driven<T> {
     }
 
     /// Polls until the source has ended.
-    pub(super) fn to_end(&mut self) -> Vec<T> {
+    pub(super) fn run_to_end(&mut self) -> Vec<T> {
         let wakes = self.wakes.clone();
         wakes.until(|| self.done || self.poll().unwrap() == Progress::Done);
         self.records.lock().unwrap().clone()
     }
 
     /// Polls until the source fails.
-    pub(super) fn to_error(&mut self) -> String {
+    pub(super) fn run_to_error(&mut self) -> String {
         let wakes = self.wakes.clone();
         let mut error = None;
         wakes.until(|| {

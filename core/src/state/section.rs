@@ -5,7 +5,9 @@
 use crate::codec::RecordCodec;
 use crate::stream::Data;
 use crate::{Error, Result, StateSection};
+use fluvial_memory::hash::{hash_bytes, key_group};
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 
 /// One section of the given entries, of a key group or, with empty keys, of an instance.
 pub(crate) fn encode<V: Data>(
@@ -26,6 +28,20 @@ pub(crate) fn encode<V: Data>(
         bytes[at..at + 4].copy_from_slice(&len.to_le_bytes());
     }
     Ok(StateSection { name: name.to_owned(), key_group: key_group.into(), schema: schema(codec), bytes })
+}
+
+/// Sections of entries of any key groups, one a group.
+pub(crate) fn encode_groups<'a, V: Data>(
+    name: &str,
+    codec: &RecordCodec<V>,
+    entries: impl Iterator<Item = (&'a [u8], V)>,
+) -> Result<Vec<StateSection>> {
+    let mut groups: BTreeMap<u16, Vec<(&[u8], V)>> = BTreeMap::new();
+    for (key, value) in entries {
+        groups.entry(key_group(hash_bytes(key))).or_default().push((key, value));
+    }
+    let groups = groups.iter();
+    groups.map(|(group, entries)| encode(name, *group, codec, entries.iter().map(|(key, value)| (*key, value)))).collect()
 }
 
 /// The text by which a codec's schema is compared.

@@ -7,7 +7,7 @@ use crate::operator::DeferredState;
 use crate::stream::Data;
 use crate::{Result, StateSection};
 use fluvial_memory::hash::key_group;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The name under which an operator's event-time timers are stored.
@@ -94,15 +94,8 @@ impl<N: Data + Ord> TimerQueue<N> {
     pub(crate) fn snapshot(&self) -> DeferredState {
         let (name, codec, shards) = (self.name, self.codec.clone(), self.shards.clone());
         Box::new(move || {
-            let mut groups: BTreeMap<u16, Vec<(&[u8], (i64, N))>> = BTreeMap::new();
-            for (at, key, namespace) in shards.iter().flat_map(|s| s.iter()) {
-                let group = key_group(KeyRef::new(key.as_slice()).hash);
-                groups.entry(group).or_default().push((key.as_slice(), (*at, namespace.clone())));
-            }
-            let section = |(group, timers): (u16, Vec<(&[u8], (i64, N))>)| {
-                section::encode(name, group, &codec, timers.iter().map(|(key, timer)| (*key, timer)))
-            };
-            groups.into_iter().map(section).collect()
+            let timers = shards.iter().flat_map(|shard| shard.iter());
+            section::encode_groups(name, &codec, timers.map(|(at, key, namespace)| (key.as_slice(), (*at, namespace.clone()))))
         })
     }
 

@@ -56,7 +56,7 @@ pub(super) struct Rules {
 
 impl Rules {
     fn count(&self, event: u64, rule: u64, context: &mut KeyedContext<'_, u32, (u32, u64)>) {
-        if event % rule == 0 {
+        if event.is_multiple_of(rule) {
             let count = self.counts.update_or(
                 rule,
                 || 0,

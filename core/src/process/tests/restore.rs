@@ -112,7 +112,7 @@ fn rolling_operations() {
     check_restore(&keyed.rolling_count(), &script());
     check_restore(&keyed.map_with_state(|r, before: &mut Option<u64>| (before.replace(r.1), r)), &script());
     let toggled = |r: &Reading, odd: &mut Option<()>| match odd.take() {
-        Some(()) => r.1 % 5 == 0,
+        Some(()) => r.1.is_multiple_of(5),
         None => odd.replace(()).is_none(),
     };
     check_restore(&keyed.filter_with_state(toggled), &script());

@@ -31,7 +31,8 @@ fn reads_renew_if_they_are_to() {
     let renewed = keyed.value::<u32>("renewed").unwrap().ttl(ttl().renewed_by_reads());
     let written = keyed.value::<u32>("written").unwrap().ttl(ttl());
     at(&keyed, 1);
-    (renewed.set(1), written.set(1));
+    renewed.set(1);
+    written.set(1);
     clock.advance_to(1060);
     assert_eq!((renewed.get(), written.get()), (Some(1), Some(1)));
     clock.advance_to(1159);

@@ -15,13 +15,12 @@ mod sliding;
 mod tests;
 mod tumbling;
 
-use super::{TimeWindow, Windowed};
+use super::TimeWindow;
 use crate::graph::TaskContext;
 use crate::process::{OutputTag, Outputs};
 use crate::state::KeyRef;
 use crate::stream::{Data, KeySelector};
 use crate::{Aggregator, Batch, Error, Operator, Result};
-use fluvial_memory::NormalizedKey;
 
 /// Which windows there are, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -102,14 +101,6 @@ pub(super) fn event_times(batch: &mut Batch) -> Result<Vec<i64>> {
 /// Turns a window's result into records.
 pub(crate) trait EmitWindow<R, U>: Fn(KeyRef<'_>, TimeWindow, R, &mut Outputs<U>) + 'static {}
 impl<R, U, F: Fn(KeyRef<'_>, TimeWindow, R, &mut Outputs<U>) + 'static> EmitWindow<R, U> for F {}
-
-#[cfg(test)]
-/// A window's result beside its key and the window, with the event time of the window's last instant.
-pub(crate) fn emit_windowed<K: NormalizedKey + Data, R: Data>() -> impl EmitWindow<R, Windowed<K, TimeWindow, R>> {
-    |key: KeyRef<'_>, window: TimeWindow, value: R, outputs: &mut Outputs<Windowed<K, TimeWindow, R>>| {
-        outputs.push(Windowed { key: key.decode(), window, value }, window.max_timestamp());
-    }
-}
 
 /// The operator of these windows. Late records go to the side output of `late`.
 pub(crate) fn operator<T, S, A, U>(

@@ -2,7 +2,8 @@
 
 use super::Windows;
 use crate::graph::{Body, OperatorFactory};
-use crate::process::OutputTag;
+use crate::process::{OutputTag, Outputs};
+use crate::state::KeyRef;
 use crate::testing::{Emitted, OperatorDriver, Step, check_restore, key_group};
 use crate::window::{TimeWindow, Windowed};
 use crate::{Aggregator, DataStream, Env};
@@ -38,14 +39,17 @@ fn late() -> OutputTag<(u32, u64)> {
     OutputTag::new("late")
 }
 
+fn emit(key: KeyRef<'_>, window: TimeWindow, value: Vec<u64>, outputs: &mut Outputs<Result_>) {
+    outputs.push(Windowed { key: key.decode(), window, value }, window.max_timestamp());
+}
+
 /// The stream of windows over records of (key, number).
 fn stream(windows: Windows) -> DataStream<Result_> {
     let env = Env::default();
     let keyed = env.from_collection([(0u32, 0u64)]).key_by(|r| r.0);
     let selector = keyed.selector.clone();
-    let make: OperatorFactory = Arc::new(move |context| {
-        Ok(super::operator(windows, (selector.clone(), Numbers), super::emit_windowed::<u32, _>(), Some(late()), context))
-    });
+    let make: OperatorFactory =
+        Arc::new(move |context| Ok(super::operator(windows, (selector.clone(), Numbers), emit, Some(late()), context)));
     let node = keyed.stream.after("windows", String::new(), Body::Operator(make));
     let stream = DataStream::new(&env, env.add(node));
     stream.side_output(&late());

@@ -4,8 +4,7 @@ use crate::graph::TaskContext;
 use crate::process::{OutputTag, Outputs};
 use crate::state::{BLOCK, CowTable, DenseTable, KeyBlock, KeyRef, section};
 use crate::stream::{Data, KeySelector};
-use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, Snapshot, StateSection};
-use fluvial_memory::hash::{hash_bytes, key_group};
+use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, Snapshot};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
@@ -226,18 +225,11 @@ where
         let panes: Vec<_> = self.open.iter_mut().map(|(start, pane)| (*start, pane.fired, pane.table.share())).collect();
         let codec = self.codec.clone();
         let encode = move || {
-            let mut groups: BTreeMap<u16, Vec<(&[u8], Stored<A::Accumulator>)>> = BTreeMap::new();
-            for (start, fired, table) in &panes {
-                for entry in table.entries() {
-                    let key = entry.key.as_slice();
-                    let group = groups.entry(key_group(hash_bytes(key))).or_default();
-                    group.push((key, (*start, *fired, entry.value.clone())));
-                }
-            }
-            let section = |(group, entries): (u16, Vec<(&[u8], Stored<A::Accumulator>)>)| {
-                section::encode(STATE, group, &codec, entries.iter().map(|(key, value)| (*key, value)))
-            };
-            groups.into_iter().map(section).collect::<Result<Vec<StateSection>>>()
+            let entries = panes.iter().flat_map(|(start, fired, table)| {
+                let stored = |value: &A::Accumulator| (*start, *fired, value.clone());
+                table.entries().iter().map(move |entry| (entry.key.as_slice(), stored(&entry.value)))
+            });
+            section::encode_groups(STATE, &codec, entries)
         };
         Ok(Snapshot { sections: Vec::new(), deferred: vec![Box::new(encode)] })
     }
