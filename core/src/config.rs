@@ -2,6 +2,7 @@ use crate::runtime::Interrupt;
 use crate::{Clock, Error, Result};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a job runs: memory, workers, processes, where it spills.
 #[derive(Clone, Debug)]
@@ -25,7 +26,13 @@ pub struct Config {
     /// Where the metrics of this process are served over HTTP, at `/metrics`, in Prometheus' text format; port 0 takes a
     /// free one. Processes that are [`launch`](crate::launch)ed take the ports after it. Default: nowhere.
     pub metrics_addr: Option<SocketAddr>,
-    /// Ends the jobs when it is raised. Every default has one of its own; clones of a configuration share theirs.
+    /// How long jobs take input, by [`Config::clock`]: then their sources end where they are, and what was taken is processed
+    /// to its end. Default: until it ends.
+    pub stop_after: Option<Duration>,
+    /// How often a barrier goes through jobs although nobody keeps checkpoints: every operator then gives its state as of the
+    /// barrier. It changes no result, which is what tests use it for. Default: never.
+    pub barrier_interval: Option<Duration>,
+    /// Has the jobs drain, or ends them, when it is raised. Every default has one of its own; clones of a configuration share theirs.
     pub interrupt: Interrupt,
 }
 
@@ -54,6 +61,8 @@ impl Default for Config {
             mode: Mode::Auto,
             clock: Clock::system(),
             metrics_addr: None,
+            stop_after: None,
+            barrier_interval: None,
             interrupt: Interrupt::default(),
         }
     }

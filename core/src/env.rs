@@ -60,6 +60,8 @@ impl Session {
         run.process = config.process;
         run.interrupt = config.interrupt.clone();
         run.clock = config.clock.clone();
+        run.stop_after = config.stop_after;
+        run.barrier_interval = config.barrier_interval;
         Ok(Self { memory, spill, mesh: Mesh::start(run)? })
     }
 }
@@ -96,8 +98,13 @@ impl Env {
     /// # Errors
     /// The first error of any operator; everything is stopped and nothing half-written is left.
     pub fn execute(&self, name: &str) -> Result<JobReport> {
+        self.execute_controlled(name, |_| {})
+    }
+
+    /// As [`Env::execute`]; says how the job is controlled when it has started.
+    pub(crate) fn execute_controlled(&self, name: &str, started_as: impl FnOnce(JobControl)) -> Result<JobReport> {
         let pending = std::mem::take(&mut *lock(&self.shared.pending));
-        self.run(name, &pending)
+        self.run_controlled(name, &pending, started_as)
     }
 
     /// What the next [`Env::execute`] will run.
@@ -163,7 +170,7 @@ impl Env {
         let before = session.spill.stats();
         let job = session.mesh.submit(&lowered.plan)?;
         started_as(job.control());
-        self.shared.metrics.watch(name, job.counters(), &lowered.metrics);
+        self.shared.metrics.watch(name, job.counters(), &lowered.metrics, &self.config().clock);
         let run = self.shared.metrics.publish_while(|| job.wait())?;
         let after = session.spill.stats();
         let first_part = lowered.metrics.iter().filter_map(|m| m.first_part.get()).min();

@@ -10,6 +10,7 @@ mod env;
 mod error;
 mod exchange;
 mod graph;
+mod interval;
 pub mod io;
 mod launch;
 mod metrics;
@@ -35,6 +36,7 @@ pub use env::Env;
 pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
+pub use interval::{IntervalContext, IntervalJoin, TimeBound};
 pub use launch::{Children, launch};
 pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
 pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
@@ -62,8 +64,9 @@ pub use table::{
 };
 pub use time::{Clock, WatermarkGenerator, WatermarkStrategy};
 pub use window::{
-    Aligned, ContinuousTrigger, CountEvictor, CountTrigger, DeltaEvictor, DeltaTrigger, ElementGap, EndOfStreamTrigger, Evictor,
-    EvictorContext, FixedGap, Gap, Global, GlobalWindow, NeverTrigger, ProcessWindowFunction, PurgingTrigger, Session, Sliding,
-    TimeEvictor, TimeTrigger, TimeWindow, Trigger, TriggerContext, TriggerResult, Tumbling, Window, WindowAssigner,
-    WindowContext, WindowRecords, WindowStates, WindowValueState, Windowed, WindowedStream,
+    Aligned, CoGroupContext, ContinuousTrigger, CountEvictor, CountTrigger, DeltaEvictor, DeltaTrigger, ElementGap,
+    EndOfStreamTrigger, Evictor, EvictorContext, FixedGap, Gap, Global, GlobalWindow, JoinSide, NeverTrigger,
+    ProcessWindowFunction, PurgingTrigger, Session, Sliding, TimeEvictor, TimeTrigger, TimeWindow, Trigger, TriggerContext,
+    TriggerResult, Tumbling, Window, WindowAssigner, WindowContext, WindowJoin, WindowRecords, WindowStates, WindowValueState,
+    Windowed, WindowedStream,
 };

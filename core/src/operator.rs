@@ -129,6 +129,10 @@ pub trait Source {
     /// [`Output::set_timer`] is due first; `Done`: the source has ended here.
     fn poll(&mut self, out: &mut dyn Output) -> Result<Progress>;
 
+    /// Called in place of [`Source::poll`] where the outputs have no room: that nothing is read from here to the next poll is
+    /// not for want of records.
+    fn held_up(&mut self) {}
+
     /// After [`Progress::Waiting`]: when the source is to be polled again even if nothing wakes it. If that is very soon the
     /// worker does not sleep until then, so that a record which is due leaves within microseconds.
     fn wake_at(&self) -> Option<Instant> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 const HOSTS: &str = "FLUVIAL_TEST_HOSTS";
 const RESULTS: &str = "FLUVIAL_TEST_RESULTS";
@@ -113,7 +114,9 @@ fn table(env: &Env) -> Result<Table> {
 }
 
 fn config(hosts: &[String], process: usize) -> Config {
-    Config { threads: 2, memory: 24 << 20, hosts: hosts.to_vec(), process, ..Config::default() }
+    // Barriers between the processes, none where one is alone: they change nothing.
+    let barrier_interval = (!hosts.is_empty()).then_some(Duration::from_millis(3));
+    Config { threads: 2, memory: 24 << 20, hosts: hosts.to_vec(), process, barrier_interval, ..Config::default() }
 }
 
 /// The second process of the test below; an empty test otherwise.

@@ -2,6 +2,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fluvial_core::{Config, Error, Interrupt, JoinType, Result, exit_code, parse_bytes, parse_metrics_addr};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One engine for data that ends and data that does not.
 #[derive(Parser)]
@@ -22,7 +23,8 @@ fn exit_codes() -> String {
     use exit_code::{FAILED, INTERRUPTED, PEER_LOST};
     format!(
         "Exit codes: 0 done; {FAILED} wrong input, full disk, too little memory; 2 wrong usage; {PEER_LOST} another process of the \
-         job is gone; {INTERRUPTED} Ctrl-C (143 by `kill`): the first one ends the job in order, the second one at once."
+         job is gone; {INTERRUPTED} Ctrl-C (143 by `kill`): the first one ends the job in order, the second one at once. A job on data that does \
+         not end is drained by the first one (0 then), ended in order by the second, at once by the third."
     )
 }
 
@@ -275,6 +277,9 @@ pub struct Common {
     /// Print the plan and do not run it
     #[arg(long, help_heading = "Running")]
     pub explain: bool,
+    /// Take input for this long (10s, 500ms, 2m), process what was taken, and end
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Running")]
+    pub stop_after: Option<Duration>,
 }
 
 impl Common {
@@ -283,6 +288,7 @@ impl Common {
     pub fn config(&self, interrupt: &Interrupt) -> Result<Config> {
         let mut config = Config { memory: self.memory, interrupt: interrupt.clone(), ..Config::default() };
         config.metrics_addr = self.metrics_addr;
+        config.stop_after = self.stop_after;
         config.threads = self.threads.unwrap_or(config.threads);
         if let Some(dir) = &self.spill_dir {
             config.spill_dir = dir.clone();

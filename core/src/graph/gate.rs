@@ -132,6 +132,10 @@ impl Source for GatedSource {
         self.source.poll(out)
     }
 
+    fn held_up(&mut self) {
+        self.source.held_up();
+    }
+
     fn wake_at(&self) -> Option<Instant> {
         // Behind a closed door there is nothing to wake up for.
         if self.closed.is_empty() { self.source.wake_at() } else { None }
@@ -217,6 +221,21 @@ impl Operator for Opens {
     }
     fn checkpoint_aborted(&mut self, epoch: u64) -> Result<()> {
         self.operator.checkpoint_aborted(epoch)
+    }
+    fn commits(&self) -> bool {
+        self.operator.commits()
+    }
+    fn held_watermark(&self) -> i64 {
+        self.operator.held_watermark()
+    }
+    fn has_background_work(&self) -> bool {
+        self.operator.has_background_work()
+    }
+    fn watermark(&self) -> i64 {
+        self.operator.watermark()
+    }
+    fn idle(&self) -> bool {
+        self.operator.idle()
     }
     fn abort(&mut self) {
         self.operator.abort();

@@ -76,7 +76,7 @@ impl Graph {
             }
         });
         let nodes = plan.collect();
-        Lowered { plan: Plan { name: name.to_owned(), nodes, fingerprint }, metrics, spills }
+        Lowered { plan: Plan { name: name.to_owned(), nodes, fingerprint, drains: time.1 }, metrics, spills }
     }
 
     /// For each node the gates that it waits for, and the one that it opens.

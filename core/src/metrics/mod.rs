@@ -29,6 +29,7 @@ pub use snapshot::{MetricsSnapshot, OperatorMetrics, WorkerMetrics};
 
 pub(crate) use server::{MetricsServer, check, of_process};
 
+use crate::Clock;
 use crate::graph::NodeMetrics;
 use crate::runtime::JobCounters;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -54,12 +55,16 @@ struct Watched {
     job: String,
     counters: Arc<JobCounters>,
     nodes: Vec<Arc<NodeMetrics>>,
+    clock: Clock,
 }
 
 impl Metrics {
     /// What the running job has done so far, or what the last one did. Empty before the first.
     pub fn snapshot(&self) -> MetricsSnapshot {
-        self.lock().as_ref().map(|watched| snapshot::take(&watched.job, &watched.counters, &watched.nodes)).unwrap_or_default()
+        self.lock()
+            .as_ref()
+            .map(|watched| snapshot::take(&watched.job, &watched.counters, &watched.nodes, watched.clock.now()))
+            .unwrap_or_default()
     }
 
     /// [`snapshot`](Self::snapshot) in Prometheus' text format.
@@ -68,8 +73,8 @@ impl Metrics {
     }
 
     /// From here on looks at this job.
-    pub(crate) fn watch(&self, job: &str, counters: Arc<JobCounters>, nodes: &[Arc<NodeMetrics>]) {
-        *self.lock() = Some(Watched { job: job.to_owned(), counters, nodes: nodes.to_vec() });
+    pub(crate) fn watch(&self, job: &str, counters: Arc<JobCounters>, nodes: &[Arc<NodeMetrics>], clock: &Clock) {
+        *self.lock() = Some(Watched { job: job.to_owned(), counters, nodes: nodes.to_vec(), clock: clock.clone() });
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Watched>> {

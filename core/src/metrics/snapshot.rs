@@ -3,7 +3,6 @@ use crate::runtime::JobCounters;
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a job has done up to one moment, in one process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -14,7 +13,7 @@ pub struct MetricsSnapshot {
     pub job_number: u64,
     /// The process among all of the job.
     pub process: usize,
-    /// When it was taken, milliseconds UTC.
+    /// When it was taken, milliseconds UTC by the clock of the configuration.
     pub time: i64,
     /// The job's age in seconds; it ends with the job.
     pub seconds: f64,
@@ -111,14 +110,9 @@ impl OperatorMetrics {
     }
 }
 
-/// Milliseconds UTC.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
-}
-
 /// Reads all cells. Each is read on its own while the job goes on: sums that belong together may differ by what happens
-/// in between.
-pub(super) fn take(job: &str, counters: &JobCounters, nodes: &[Arc<NodeMetrics>]) -> MetricsSnapshot {
+/// in between. `time`: that of the job's clock.
+pub(super) fn take(job: &str, counters: &JobCounters, nodes: &[Arc<NodeMetrics>], time: i64) -> MetricsSnapshot {
     let seconds = |nanos: u64| nanos as f64 / 1e9;
     let operator = |(node, metrics): (usize, &Arc<NodeMetrics>)| {
         let (id, name) = counters.node(node);
@@ -153,7 +147,7 @@ pub(super) fn take(job: &str, counters: &JobCounters, nodes: &[Arc<NodeMetrics>]
         job: job.to_owned(),
         job_number: counters.job,
         process: counters.process,
-        time: now(),
+        time,
         seconds: seconds(counters.age()),
         running,
         operators: nodes.iter().enumerate().map(operator).collect(),

@@ -92,7 +92,7 @@ fn a_held_sink_shows_as_back_pressure_at_its_source() {
     let counters = job.counters();
     let nodes: Vec<Arc<NodeMetrics>> = vec![Arc::default(); 2];
     nodes[1].state_bytes.store(77, SeqCst);
-    let look = || take("held", &counters, &nodes);
+    let look = || take("held", &counters, &nodes, 0);
     let source = |snapshot: &MetricsSnapshot| -> WorkerMetrics { snapshot.operators[0].total() };
 
     until(|| source(&look()).backpressured_seconds > 0.0);

@@ -8,6 +8,7 @@ use super::epochs::{Agreement, completed};
 use super::idle::Status;
 use super::interrupt::Interrupt;
 use super::job::{Job, NodeReport, Topology};
+use super::schedule::Schedule;
 use super::time::Time;
 use super::wake::Wake;
 use crate::{Error, Result};
@@ -118,6 +119,8 @@ pub(super) struct MeshState {
     withdrawn: HashMap<u64, Failure>,
     /// Jobs that have failed elsewhere before they began here.
     failed: HashMap<u64, Failure>,
+    /// Jobs that drain elsewhere and have not begun here.
+    stopped: BTreeSet<u64>,
     left: BTreeSet<usize>,
 }
 
@@ -233,7 +236,15 @@ impl MeshShared {
                 }
             }
             Message::Stop { job } => {
-                if let Some(job) = self.job(job) {
+                let running = {
+                    let mut state = self.lock();
+                    let running = state.job.clone().filter(|j| j.id == job);
+                    if running.is_none() {
+                        state.stopped.insert(job);
+                    }
+                    running
+                };
+                if let Some(job) = running {
                     job.stop();
                 }
             }
@@ -287,16 +298,19 @@ impl MeshShared {
 
     /// A job begins here.
     pub(super) fn begin(&self, job: &Arc<Job>) {
-        let failed = {
+        let (failed, stopped) = {
             let mut state = self.lock();
             state.done = 0;
             state.job = Some(job.clone());
             // What came late, of jobs that are over, goes with it.
             state.withdrawn.retain(|id, _| *id >= job.id);
-            std::mem::take(&mut state.failed).remove(&job.id)
+            (std::mem::take(&mut state.failed).remove(&job.id), std::mem::take(&mut state.stopped).remove(&job.id))
         };
         if let Some(failure) = failed {
             job.fail(failure.into_error(), false);
+        }
+        if stopped {
+            job.stop();
         }
     }
 
@@ -354,6 +368,27 @@ impl MeshShared {
         }
     }
 
+    /// Waits until the local workers have left the job, and meanwhile has happen what is to happen by time.
+    fn wait_for_workers(&self, job: &Job) -> Result<()> {
+        let mut schedule = Schedule::new(job);
+        loop {
+            schedule.act(job);
+            let mut state = self.lock();
+            while !schedule.due() {
+                if state.done >= self.topology.threads {
+                    return Ok(());
+                }
+                if let Some(broken) = &state.broken {
+                    return Err(broken.error());
+                }
+                state = match schedule.wait() {
+                    Some(wait) => self.changed.wait_timeout(state, wait).unwrap_or_else(|e| e.into_inner()).0,
+                    None => self.changed.wait(state).unwrap_or_else(|e| e.into_inner()),
+                };
+            }
+        }
+    }
+
     /// Meets the other processes before a job, and compares plans with them.
     ///
     /// Where all have met, each of them runs the job, also if it has failed meanwhile: the dataflow ends in all of them or
@@ -397,8 +432,7 @@ impl MeshShared {
 
     /// Waits for the local workers to leave the job, then tells the others how it went here and hears how it went there.
     pub(super) fn conclude(&self, job: &Job) -> Result<Vec<Outcome>> {
-        let threads = self.topology.threads;
-        self.wait(|state| (state.done >= threads).then_some(()))?;
+        self.wait_for_workers(job)?;
         let ours = Outcome { failure: job.failure(), nodes: job.report() };
         self.broadcast(&Message::Outcome { job: job.id, outcome: ours.clone() });
         let here = self.topology.process;

@@ -1,14 +1,16 @@
 use super::mesh::JobControl;
 use crate::{Error, Result};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Ends jobs from outside: a program's handler for Ctrl-C raises it. Clones are the same interrupt; it is part of a
 /// [`Config`](crate::Config), so that all environments with that configuration share it.
 ///
-/// Once raised it stays so: jobs that run end with [`Error::Interrupted`], in all processes, and release what they hold
-/// before they do; later ones do not begin.
+/// Raised once, it has streaming jobs drain, in all processes: their sources end where they are, what these took is
+/// processed, event time passes to its end, sinks finish, and the job ends well. Batch jobs, of which a part is no result, end
+/// with [`Error::Interrupted`] and release what they hold before they do; so do all jobs when it is raised again. Jobs that
+/// begin later end with that error at once.
 ///
 /// ```
 /// use fluvial_core::{Config, Env, Error};
@@ -25,23 +27,34 @@ pub struct Interrupt {
 
 #[derive(Default)]
 struct InterruptShared {
-    raised: AtomicBool,
+    /// How often it was raised.
+    raised: AtomicUsize,
     running: Mutex<Vec<JobControl>>,
+    /// How many of those drain when it is raised once.
+    draining: AtomicUsize,
 }
 
 impl Interrupt {
-    /// Ends what runs and whatever would begin later. Returns how many jobs were running in this process. Does not wait
-    /// for their ends.
+    /// Has what runs drain or end, the first time; ends all of it the second time. Returns how many jobs were running in this
+    /// process. Does not wait for their ends.
     pub fn raise(&self) -> usize {
-        self.shared.raised.store(true, SeqCst);
+        let first = self.shared.raised.fetch_add(1, SeqCst) == 0;
         let running = self.running().clone();
-        running.iter().for_each(|job| job.abort(Error::Interrupted));
+        for job in &running {
+            if first && job.drains() { job.stop() } else { job.abort(Error::Interrupted) }
+        }
         running.len()
     }
 
     /// Whether it was raised.
     pub fn is_raised(&self) -> bool {
-        self.shared.raised.load(SeqCst)
+        self.shared.raised.load(SeqCst) > 0
+    }
+
+    /// Whether a job runs in this process that drains where the interrupt is raised once. Neither waits nor allocates: for
+    /// handlers of signals.
+    pub fn is_gentle(&self) -> bool {
+        self.shared.draining.load(SeqCst) > 0
     }
 
     /// # Errors
@@ -53,6 +66,7 @@ impl Interrupt {
     /// Has the job end when it is raised, until the guard is dropped.
     pub(super) fn watch(&self, job: JobControl) -> Watched {
         self.running().push(job.clone());
+        self.shared.draining.fetch_add(usize::from(job.drains()), SeqCst);
         // Raised before the job was in the list: nobody else tells it.
         if self.is_raised() {
             job.abort(Error::Interrupted);
@@ -80,5 +94,6 @@ pub(super) struct Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.interrupt.running().retain(|job| !job.is(&self.job));
+        self.interrupt.shared.draining.fetch_sub(usize::from(self.job.drains()), SeqCst);
     }
 }

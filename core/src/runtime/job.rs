@@ -13,6 +13,7 @@ use fluvial_memory::MemoryManager;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// Which workers there are, and which of them are here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,9 @@ impl NodeReport {
 /// How a job is to be run.
 #[derive(Clone)]
 pub(super) struct JobOptions {
+    /// When the job takes no more input, milliseconds UTC by its clock.
+    pub stop_at: Option<i64>,
+    pub barrier_interval: Option<Duration>,
     pub edge_budget: EdgeBudget,
     pub exactly_once: bool,
     pub stash_bytes: usize,
@@ -86,7 +90,7 @@ pub(super) struct JobOptions {
 pub(super) struct Job {
     /// Number of the job among those of its mesh.
     pub id: u64,
-    mesh: Arc<MeshShared>,
+    pub mesh: Arc<MeshShared>,
     pub plan: Arc<Plan>,
     pub in_loop: Vec<bool>,
     pub topology: Topology,
@@ -216,12 +220,19 @@ impl Job {
     pub(super) fn stop(&self) {
         self.stopping.store(true, SeqCst);
         self.wake_all();
+        self.mesh.news();
     }
 
     /// The epoch that sources are to be in.
     #[inline]
     pub(super) fn requested(&self) -> u64 {
         self.requested.load(SeqCst)
+    }
+
+    /// Whether the last barrier that was asked for has passed everything, in all processes.
+    pub(super) fn is_between_barriers(&self) -> bool {
+        let epoch = self.requested();
+        epoch == self.first_epoch || self.fate(epoch - 1).is_some()
     }
 
     /// Asks for a barrier in all processes.

@@ -49,6 +49,10 @@ pub struct RunConfig {
     pub stash_bytes: usize,
     /// What processing-time timers go by.
     pub clock: Clock,
+    /// How long jobs take input, by the clock; then they drain.
+    pub stop_after: Option<Duration>,
+    /// How often a barrier goes through jobs, whether somebody keeps snapshots or not; never before the last one has passed.
+    pub barrier_interval: Option<Duration>,
     /// Ends the wait for other processes, and every job.
     pub interrupt: Interrupt,
 }
@@ -67,6 +71,8 @@ impl RunConfig {
             exactly_once: true,
             stash_bytes: threads << 20,
             clock: Clock::system(),
+            stop_after: None,
+            barrier_interval: None,
             interrupt: Interrupt::default(),
         }
     }
@@ -167,6 +173,8 @@ impl Mesh {
         plan.validate()?;
         let mut next = self.next.lock().unwrap_or_else(|e| e.into_inner());
         let options = JobOptions {
+            stop_at: self.config.stop_after.map(|after| later(&self.config.clock, after)),
+            barrier_interval: self.config.barrier_interval,
             edge_budget: self.config.edge_budget,
             exactly_once: self.config.exactly_once,
             stash_bytes: self.config.stash_bytes,
@@ -304,6 +312,11 @@ impl JobControl {
         self.job.fail(error, true);
     }
 
+    /// Whether the job drains where it is interrupted once.
+    pub(super) fn drains(&self) -> bool {
+        self.job.plan.drains
+    }
+
     /// Whether both are of the same job.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.job, &other.job)
@@ -313,6 +326,11 @@ impl JobControl {
     pub fn progress(&self) -> Vec<NodeReport> {
         self.job.report()
     }
+}
+
+/// `after` from now on, milliseconds UTC.
+fn later(clock: &Clock, after: Duration) -> i64 {
+    clock.now().saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX))
 }
 
 type Allocators = (Vec<AllocatorBuilder>, Box<dyn Any + Send>, Vec<TcpStream>);

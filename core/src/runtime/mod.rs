@@ -52,6 +52,7 @@ mod outlet;
 mod parcel;
 mod permit;
 mod plan;
+mod schedule;
 mod source;
 mod streaming_head;
 mod supersteps;

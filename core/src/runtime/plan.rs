@@ -13,6 +13,8 @@ pub struct Plan {
     pub nodes: Vec<PlanNode>,
     /// One line a node that says what it does: processes compare these when they meet, and name the first that differs.
     pub fingerprint: Vec<String>,
+    /// Whether an interrupt has the job drain, the first time: see [`Interrupt`](super::Interrupt).
+    pub drains: bool,
 }
 
 /// One node; it becomes one operator instance a worker.
@@ -165,7 +167,7 @@ impl Plan {
     /// A plan without a fingerprint of its own: names, kinds and edges serve as one.
     pub fn new(name: impl Into<String>, nodes: Vec<PlanNode>) -> Self {
         let fingerprint = nodes.iter().map(|n| format!("{} ({:?}) from {:?}", n.name, n.kind, n.inputs)).collect();
-        Self { name: name.into(), nodes, fingerprint }
+        Self { name: name.into(), nodes, fingerprint, drains: false }
     }
 
     /// Checks what the runtime relies on.

@@ -103,6 +103,12 @@ impl SourceHarness {
                 }
             }
         }
+        if blocked {
+            flatten(guard(|| {
+                source.held_up();
+                Ok(())
+            }))?;
+        }
         let own = flatten(guard(|| Ok(Status { watermark: source.watermark(), idle: source.idle() })))?;
         if let Some(global) = ticker.tick(instance, own, waiting, blocked)? {
             flatten(guard(|| {

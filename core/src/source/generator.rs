@@ -3,9 +3,10 @@
 use super::lanes::{Lanes, Run};
 use super::{POLL_RECORDS, add_source, position};
 use crate::chain::{BoxCollector, Context};
-use crate::graph::TaskContext;
+use crate::graph::{NodeMetrics, TaskContext};
 use crate::{Data, DataStream, Env, Error, Output, Progress, Restored, Result, Snapshot, Source};
 use std::ops::RangeFrom;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ impl Env {
     /// as fast as they are taken unless a [rate](Generator::rate) is.
     ///
     /// The numbers are interleaved over the workers of all processes: worker `w` of `W` makes `w, w + W, w + 2 W, ...`, so
-    /// that the event times of all advance together. A restored job goes on where it was, also with another number of
+    /// that the event times of all advance together; no worker of a process runs far ahead of another. A restored job goes on where it was, also with another number of
     /// workers.
     ///
     /// ```
@@ -105,11 +106,49 @@ impl<F> Generator<F> {
                 worker,
                 workers,
                 pace,
+                together: Together::join(context),
                 wake: None,
                 next,
+                metrics: context.metrics.clone(),
                 ended: false,
             }))
         })
+    }
+}
+
+/// How far, in polls of every worker, the numbers of one worker may be ahead of those of another.
+const AHEAD: u64 = 16;
+/// How long a worker that is ahead waits before it looks again.
+const PATIENCE: Duration = Duration::from_micros(100);
+
+/// Keeps the workers of a process together: one that is slowed down (by its share of the keys, by the machine) must not let
+/// the others run ahead, since event time waits for the last and everything behind it keeps what is ahead of event time.
+struct Together {
+    /// The next number of each worker of this process.
+    next: Arc<Vec<AtomicU64>>,
+    own: usize,
+    ahead: u64,
+}
+
+impl Together {
+    fn join(context: &TaskContext) -> Self {
+        let workers = context.local_workers;
+        let next = context.shared(|| (0..workers).map(|_| AtomicU64::new(0)).collect());
+        Self { next, own: context.local_worker, ahead: AHEAD * (POLL_RECORDS * context.workers) as u64 }
+    }
+
+    /// This worker is at a number; says below which it may go on.
+    fn at(&self, number: u64) -> u64 {
+        self.next[self.own].store(number, Relaxed);
+        let last = self.next.iter().map(|next| next.load(Relaxed)).min().unwrap_or(0);
+        last.saturating_add(self.ahead)
+    }
+}
+
+impl Drop for Together {
+    /// Nobody waits for a worker that makes no more.
+    fn drop(&mut self) {
+        self.next[self.own].store(u64::MAX, Relaxed);
     }
 }
 
@@ -158,16 +197,20 @@ struct GeneratorSource<T, F> {
     worker: usize,
     workers: usize,
     pace: Option<Pace>,
+    together: Together,
     /// When the next number is due.
     wake: Option<Instant>,
     next: BoxCollector<T>,
+    metrics: Arc<NodeMetrics>,
     ended: bool,
 }
 
 impl<T: Data, F: Fn(u64) -> T> GeneratorSource<T, F> {
     /// Pushes what is due, some of it if it is much.
     fn make(&mut self, context: &mut Context<'_>) -> Progress {
-        let below = self.pace.as_ref().map_or(u64::MAX, Pace::due);
+        let leash = self.together.at(self.lanes.next().unwrap_or(u64::MAX));
+        let due = self.pace.as_ref().map_or(u64::MAX, Pace::due);
+        let below = due.min(leash);
         let mut left = POLL_RECORDS as u64;
         while left > 0 {
             let Some(Run { start, step, len }) = self.lanes.take(left, below) else { break };
@@ -178,16 +221,22 @@ impl<T: Data, F: Fn(u64) -> T> GeneratorSource<T, F> {
             }
             left -= len;
         }
+        self.metrics.rows_read.fetch_add(POLL_RECORDS as u64 - left, Relaxed);
         self.next.end_batch(None, context);
         if left < POLL_RECORDS as u64 {
             return Progress::More;
         }
         match self.lanes.next() {
+            Some(number) if number >= leash => {
+                self.wake = Some(Instant::now() + PATIENCE);
+                Progress::Waiting
+            }
             Some(number) => {
                 self.wake = self.pace.as_ref().and_then(|pace| pace.time_of(number));
                 Progress::Waiting
             }
             None => {
+                self.together.at(u64::MAX);
                 self.ended = true;
                 Progress::More
             }
@@ -224,6 +273,7 @@ impl<T: Data, F: Fn(u64) -> T> Source for GeneratorSource<T, F> {
     }
 
     fn stop(&mut self) {
+        self.together.at(u64::MAX);
         self.ended = true;
     }
 }

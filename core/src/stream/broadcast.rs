@@ -140,6 +140,9 @@ struct Beside<T: Data, B, U, F> {
     /// Records that came too early; none once they have had their turn.
     early: Option<Shelf<TypedRows<T, UnitKey<T>>>>,
     complete: bool,
+    /// The last watermark, and what it was when the first of the early records came.
+    watermark: i64,
+    held: Option<i64>,
     small: Vec<B>,
     f: F,
     port: BoxCollector<U>,
@@ -148,7 +151,8 @@ struct Beside<T: Data, B, U, F> {
 impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Beside<T, B, U, F> {
     fn open(f: F, context: &TaskContext) -> Result<Self> {
         let early = Some(Shelf::open(TypedRows::new(unit_key()), context)?);
-        Ok(Self { early, complete: false, small: Vec::new(), f, port: Box::new(TypedPort::new(0)) })
+        let port = Box::new(TypedPort::new(0));
+        Ok(Self { early, complete: false, watermark: i64::MIN, held: None, small: Vec::new(), f, port })
     }
 
     fn take(&mut self, mut batch: Batch, out: &mut dyn Output) -> Result<()> {
@@ -176,7 +180,7 @@ impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Besi
                 return Ok(Progress::More);
             }
         }
-        self.early = None;
+        (self.early, self.held) = (None, None);
         Ok(Progress::Done)
     }
 }
@@ -188,7 +192,10 @@ impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Oper
             return Ok(Progress::Done);
         }
         match &mut self.early {
-            Some(early) => early.push(batch),
+            Some(early) => {
+                self.held.get_or_insert(self.watermark);
+                early.push(batch)
+            }
             None => self.take(batch, out).map(|()| Progress::Done),
         }
     }
@@ -198,6 +205,15 @@ impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Oper
             Some(early) if !self.complete => early.resume(),
             _ => self.catch_up(out),
         }
+    }
+
+    fn on_watermark(&mut self, watermark: i64, _out: &mut dyn Output) -> Result<Progress> {
+        self.watermark = watermark;
+        Ok(Progress::Done)
+    }
+
+    fn held_watermark(&self) -> i64 {
+        self.held.unwrap_or(i64::MAX)
     }
 
     fn end_input(&mut self, input: usize, out: &mut dyn Output) -> Result<Progress> {

@@ -1,9 +1,10 @@
 use super::{Data, DataStream, typed_port};
 use crate::chain::{AnyCollector, BoxCollector, Context};
-use crate::graph::{Body, Estimate, Node, TaskContext, Timing};
+use crate::graph::{Body, Estimate, Node, NodeMetrics, TaskContext, Timing};
 use crate::{Env, Output, Progress, Result, Source};
 use std::ops::RangeBounds;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Records pushed in one call of a source.
 const POLL_RECORDS: usize = 1024;
@@ -54,7 +55,8 @@ impl Env {
         let make = move |context: &TaskContext, next: AnyCollector| -> Result<Box<dyn Source>> {
             let share = |worker: usize| (u128::from(count) * worker as u128 / context.workers as u128) as u64;
             let records = part(share(context.worker)..share(context.worker + 1));
-            Ok(Box::new(IteratorSource { records, next: next.into::<T>()?, ended: false }))
+            let metrics = context.metrics.clone();
+            Ok(Box::new(IteratorSource { records, next: next.into::<T>()?, metrics, ended: false }))
         };
         let node = Node {
             kind,
@@ -79,6 +81,7 @@ impl Env {
 struct IteratorSource<T> {
     records: Box<dyn Iterator<Item = T>>,
     next: BoxCollector<T>,
+    metrics: Arc<NodeMetrics>,
     ended: bool,
 }
 
@@ -97,6 +100,7 @@ impl<T: Data> Source for IteratorSource<T> {
                 self.next.push(record, &mut context);
                 left -= 1;
             }
+            self.metrics.rows_read.fetch_add((POLL_RECORDS - left) as u64, Relaxed);
             self.next.end_batch(None, &mut context);
             Progress::More
         };

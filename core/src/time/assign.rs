@@ -143,7 +143,7 @@ pub(crate) struct AssignedSource {
     source: Box<dyn Source>,
     /// `None` in batch mode.
     times: Option<SplitTimes>,
-    /// When the last poll ended with more to come: what passes until the next one is not the splits' silence.
+    /// Since when it has not been read although it could be: what passes until the next poll is not the splits' silence.
     held_up_since: Option<i64>,
     look: Look,
 }
@@ -199,9 +199,20 @@ impl Source for AssignedSource {
         Ok(progress)
     }
 
+    fn held_up(&mut self) {
+        if let Some(times) = self.times.as_ref().filter(|times| times.measures_idleness()) {
+            let now = times.clock_now();
+            // From now on, if the splits have been silent up to here.
+            let since = self.held_up_since.replace(now).unwrap_or(now);
+            times.held_up(now - since);
+        }
+        self.source.held_up();
+    }
+
     fn wake_at(&self) -> Option<Instant> {
         self.source.wake_at()
     }
+
     fn watermark(&self) -> i64 {
         self.times.as_ref().map_or(i64::MIN, SplitTimes::watermark)
     }
@@ -298,5 +309,71 @@ impl Operator for AssigningOperator {
     }
     fn abort(&mut self) {
         self.chain.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::splits::Rules;
+    use super::*;
+    use crate::Clock;
+
+    /// A source that has nothing at present, and says when it will.
+    struct Quiet(Instant);
+
+    impl Source for Quiet {
+        fn poll(&mut self, _: &mut dyn Output) -> Result<Progress> {
+            Ok(Progress::Waiting)
+        }
+        fn wake_at(&self) -> Option<Instant> {
+            Some(self.0)
+        }
+    }
+
+    struct Nowhere;
+
+    impl Output for Nowhere {
+        fn send(&mut self, _: usize, _: Batch) -> Result<()> {
+            Ok(())
+        }
+        fn congested(&self, _: usize) -> bool {
+            false
+        }
+        fn set_timer(&mut self, _: i64) {}
+    }
+
+    fn quiet(clock: &Clock) -> (AssignedSource, SplitTimes) {
+        let times = SplitTimes::new(clock);
+        times.claim(Rules { idleness: Some(1_000), drift: None });
+        let source = Box::new(Quiet(Instant::now()));
+        (AssignedSource { source, times: Some(times.clone()), held_up_since: None, look: Look::default() }, times)
+    }
+
+    #[test]
+    fn time_without_room_is_no_silence() {
+        let clock = Clock::manual(0);
+        let (mut source, times) = quiet(&clock);
+        times.observe(0, 100, times.now());
+        times.observe(1, 90, times.now());
+        assert_eq!(source.poll(&mut Nowhere).unwrap(), Progress::Waiting);
+        clock.advance_to(400);
+        for time in [400, 3_000, 5_000] {
+            clock.advance_to(time);
+            source.held_up();
+            assert_eq!((source.watermark(), source.idle()), (90, false), "at {time}");
+        }
+        assert_eq!(source.poll(&mut Nowhere).unwrap(), Progress::Waiting);
+        times.observe(0, 100, times.now());
+        // Split 1 has been silent for the 400 ms before and for what has passed since.
+        clock.advance_to(5_599);
+        assert_eq!(source.watermark(), 90);
+        clock.advance_to(5_601);
+        assert_eq!(source.watermark(), 100);
+    }
+
+    #[test]
+    fn a_wrapped_source_still_says_when_it_is_to_be_polled() {
+        let (source, _) = quiet(&Clock::manual(0));
+        assert!(source.wake_at().is_some());
     }
 }

@@ -33,11 +33,11 @@ use std::time::Duration;
 ///     .window(Tumbling::of(Duration::from_millis(10)))
 ///     .allowed_lateness(Duration::from_millis(5))
 ///     .late_output(&late)
-///     .fold(0, |sum, r| *sum += r.1);
+///     .fold(0i32, |sum, r| *sum += r.1);
 /// let too_late = sums.side_output(&late);
 /// let mut rows: Vec<_> = sums.collect()?.into_iter().map(|w| (w.window.start, w.key, w.value)).collect();
 /// rows.sort();
-/// assert_eq!(rows, [(0, "a".into(), 8), (0, "b".into(), 4), (10, "a".into(), 1)]);
+/// assert_eq!(rows, [(0, "a".to_string(), 8), (0, "b".to_string(), 4), (10, "a".to_string(), 1)]);
 /// assert_eq!(too_late.count()?, 0);
 /// # Ok::<(), fluvial_core::Error>(())
 /// ```
@@ -215,10 +215,12 @@ where
             return self.general(Gathered { list, summing }, results);
         }
         if let Some(windows) = self.aligned(merges) {
-            return self.by_slices(windows, summing);
+            let (selector, late) = (self.keyed.selector.clone(), self.late.clone());
+            return self.operator(by_slices::<T, S, A, B, R>(windows, self.lateness, selector, summing, late));
         }
         if self.default_trigger && self.lateness == 0 && self.assigner.is_session() && self.in_event_time() {
-            return self.by_sessions(summing);
+            let (selector, late) = (self.keyed.selector.clone(), self.late.clone());
+            return self.operator(by_sessions(selector, self.assigner.clone(), summing, late));
         }
         self.general(Summed(summing), results)
     }
@@ -231,32 +233,6 @@ where
     fn aligned(&self, merges: bool) -> Option<Aligned<A::Window>> {
         let windows = self.assigner.aligned().filter(|_| self.default_trigger && self.in_event_time())?;
         (merges || windows.slide >= windows.size).then_some(windows)
-    }
-
-    fn by_slices<B: Aggregator<T>, R: Data>(
-        self,
-        Aligned { size, slide, offset, window }: Aligned<A::Window>,
-        summing: Summing<B, B::Output, R>,
-    ) -> DataStream<WindowResult<T, S, A, R>> {
-        let windows = aligned::Windows { size, slide, offset, lateness: self.lateness };
-        let (selector, late) = (self.keyed.selector.clone(), self.late.clone());
-        self.operator(Arc::new(move |context| {
-            let Summing { aggregator, unpack } = summing.clone();
-            let emit = move |key: KeyRef<'_>, of: TimeWindow, result, outputs: &mut Outputs<WindowResult<T, S, A, R>>| {
-                if let Some(value) = unpack(result) {
-                    outputs.push(Windowed { key: key.decode(), window: window(of), value }, of.max_timestamp());
-                }
-            };
-            Ok(aligned::operator(windows, (selector.clone(), aggregator), emit, late.clone(), context))
-        }))
-    }
-
-    fn by_sessions<B: Aggregator<T>, R: Data>(self, summing: Summing<B, B::Output, R>) -> DataStream<WindowResult<T, S, A, R>> {
-        let (selector, assigner, late) = (self.keyed.selector.clone(), self.assigner.clone(), self.late.clone());
-        self.operator(Arc::new(move |context| {
-            let (selector, assigner) = (selector.clone(), assigner.clone());
-            Ok(Box::new(SessionOperator::new(selector, assigner, summing.clone(), late.clone(), context)))
-        }))
     }
 
     fn general<C, F>(self, contents: C, make: impl Fn(&TaskContext) -> Result<F> + Send + Sync + 'static) -> DataStream<F::Output>
@@ -284,6 +260,41 @@ where
         node.estimate = None;
         DataStream::new(&self.keyed.stream.env, self.keyed.stream.env.add(node))
     }
+}
+
+// These do not depend on the trigger, so that programs have them once.
+
+/// Makes the operator of aligned windows.
+fn by_slices<T: Data, S: KeySelector<T>, A: WindowAssigner<T>, B: Aggregator<T>, R: Data>(
+    Aligned { size, slide, offset, window }: Aligned<A::Window>,
+    lateness: i64,
+    selector: S,
+    summing: Summing<B, B::Output, R>,
+    late: Option<OutputTag<T>>,
+) -> OperatorFactory {
+    let windows = aligned::Windows { size, slide, offset, lateness };
+    Arc::new(move |context| {
+        let Summing { aggregator, unpack } = summing.clone();
+        let emit = move |key: KeyRef<'_>, of: TimeWindow, result, outputs: &mut Outputs<WindowResult<T, S, A, R>>| {
+            if let Some(value) = unpack(result) {
+                outputs.push(Windowed { key: key.decode(), window: window(of), value }, of.max_timestamp());
+            }
+        };
+        Ok(aligned::operator(windows, (selector.clone(), aggregator), emit, late.clone(), context))
+    })
+}
+
+/// Makes the operator of sessions.
+fn by_sessions<T: Data, S: KeySelector<T>, A: WindowAssigner<T>, B: Aggregator<T>, R: Data>(
+    selector: S,
+    assigner: A,
+    summing: Summing<B, B::Output, R>,
+    late: Option<OutputTag<T>>,
+) -> OperatorFactory {
+    Arc::new(move |context| {
+        let (selector, assigner) = (selector.clone(), assigner.clone());
+        Ok(Box::new(SessionOperator::new(selector, assigner, summing.clone(), late.clone(), context)))
+    })
 }
 
 /// Makes a user's function with its state.

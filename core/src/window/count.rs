@@ -10,7 +10,8 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// Windows of `count` records of a key, at least one, one after another. A last one that is not full gives nothing.
     ///
     /// ```
-    /// # let env = fluvial_core::Env::default();
+    /// # use fluvial_core::{Config, Env};
+    /// # let env = Env::new(Config { threads: 1, ..Config::default() });
     /// let sums = env.from_collection([1, 2, 3, 4, 5]).key_by(|_| 0u8).count_window(2).reduce(|a, b| a + b);
     /// assert_eq!(sums.map(|w| w.value).collect()?, [3, 7]);
     /// # Ok::<(), fluvial_core::Error>(())
@@ -22,7 +23,8 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// The last `count` records of a key, after every `slide` of them; the first ones may be fewer.
     ///
     /// ```
-    /// # let env = fluvial_core::Env::default();
+    /// # use fluvial_core::{Config, Env};
+    /// # let env = Env::new(Config { threads: 1, ..Config::default() });
     /// let sums = env.from_collection([1, 2, 3, 4, 5]).key_by(|_| 0u8).count_window_sliding(3, 2).reduce(|a, b| a + b);
     /// assert_eq!(sums.map(|w| w.value).collect()?, [3, 9]);
     /// # Ok::<(), fluvial_core::Error>(())

@@ -13,7 +13,7 @@
 //! The model is that of Akidau et al., "The Dataflow Model" (VLDB 2015), with the semantics of Flink's window operator.
 //!
 //! Invariant: all arithmetic on times saturates; a window's results have the event time of its last instant, and come out in
-//! the order of the times at which they are due, then of keys.
+//! the order of the times at which they are due, then of keys (of aligned windows: of the records that began them).
 
 pub(crate) mod aligned;
 mod assigner;
@@ -23,6 +23,7 @@ mod count;
 mod evictor;
 mod function;
 mod general;
+mod join;
 mod records;
 mod session;
 mod time_window;
@@ -36,6 +37,7 @@ pub use assigner::{Aligned, ElementGap, FixedGap, Gap, Global, Session, Sliding,
 pub use builder::WindowedStream;
 pub use evictor::{CountEvictor, DeltaEvictor, Evictor, EvictorContext, TimeEvictor};
 pub use function::{ProcessWindowFunction, WindowContext, WindowStates, WindowValueState};
+pub use join::{CoGroupContext, JoinSide, WindowJoin};
 pub use records::WindowRecords;
 pub use time_window::{GlobalWindow, TimeWindow, Window, Windowed};
 pub use trigger::{

@@ -2,6 +2,7 @@
 
 mod broadcast;
 mod connected;
+mod epochs;
 mod restore;
 mod sides;
 mod timers;

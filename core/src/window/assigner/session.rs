@@ -21,7 +21,7 @@ use std::time::Duration;
 ///     .fold(0, |clicks, _| *clicks += 1);
 /// let mut visits: Vec<_> = visits.collect()?.into_iter().map(|v| (v.key, v.window.start, v.window.end, v.value)).collect();
 /// visits.sort();
-/// assert_eq!(visits, [("ann".into(), 0, 50, 2), ("ann".into(), 100, 130, 1), ("bob".into(), 2, 32, 1)]);
+/// assert_eq!(visits, [("ann".to_string(), 0, 50, 2), ("ann".to_string(), 100, 130, 1), ("bob".to_string(), 2, 32, 1)]);
 /// # Ok::<(), fluvial_core::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]

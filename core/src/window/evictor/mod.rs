@@ -25,7 +25,7 @@ use super::records::WindowRecords;
 ///     }
 /// }
 ///
-/// # let env = Env::default();
+/// # let env = Env::new(Config { threads: 1, ..Config::default() });
 /// let sums = env.sequence(1..=4).window_all(Global).trigger(CountTrigger::of(2)).evictor(Once).reduce(|a, b| a + b);
 /// assert_eq!(sums.map(|w| w.value).collect()?, [3, 7]);
 /// # Ok::<(), Error>(())

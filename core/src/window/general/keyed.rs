@@ -72,13 +72,13 @@ impl<W: Window, C, G> KeyWindows<W, C, G> {
         K: WindowContents<T, W, State = C>,
         G: Default,
     {
-        let mut touched = self.windows.iter().enumerate().filter(|(_, state)| state.window.overlaps(window));
-        let Some((first, state)) = touched.next() else {
+        let mut overlapped = self.windows.iter().enumerate().filter(|(_, state)| state.window.overlaps(window));
+        let Some((first, state)) = overlapped.next() else {
             return (!lifecycle.is_late(window)).then(|| self.find_or_open(window, |window| lifecycle.open(key, window)));
         };
         let mut cover = state.window.cover(window);
         let mut single = true;
-        for (_, state) in touched {
+        for (_, state) in overlapped {
             single = false;
             cover = cover.cover(&state.window);
         }

@@ -77,8 +77,8 @@ mod tests {
                 prop_assert!(model.iter().all(|at| *at > time));
             }
             while let Some(due) = deadlines.take(i64::MAX) {
-                for (at, _) in &due.keys {
-                    model.swap_remove(model.iter().position(|t| t == at).unwrap());
+                for (at, _) in due.keys {
+                    model.swap_remove(model.iter().position(|t| *t == at).unwrap());
                 }
             }
             prop_assert!(model.is_empty());

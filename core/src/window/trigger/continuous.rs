@@ -34,12 +34,17 @@ impl ContinuousTrigger {
         Self { interval: millis(interval).max(1), domain: TimeDomain::ProcessingTime }
     }
 
+    /// The last instant at which it fires: the window's, where both count the same time, or neither ever ends.
+    fn last<W: Window>(&self, context: &TriggerContext<'_, W>) -> Option<i64> {
+        let end = context.window().max_timestamp();
+        (context.domain() == self.domain || end == i64::MAX).then_some(end)
+    }
+
     /// Sets the timer that follows an instant.
     fn set_after<W: Window>(&self, time: i64, next: &mut Option<i64>, context: &mut TriggerContext<'_, W>) {
         let mut at = time.saturating_sub(time.rem_euclid(self.interval)).saturating_add(self.interval);
-        // The last instant of a window is one of those at which it fires. After the end of the input only that is left.
-        if context.domain() == self.domain || context.window().max_timestamp() == i64::MAX {
-            let end = context.window().max_timestamp();
+        // After the end of the input only the last instant is left.
+        if let Some(end) = self.last(context) {
             at = if context.ended() { end } else { at.min(end) };
         }
         *next = Some(at);
@@ -51,7 +56,7 @@ impl ContinuousTrigger {
             return TriggerResult::Continue;
         }
         *next = None;
-        if time < context.window().max_timestamp() || context.domain() != self.domain {
+        if self.last(context).is_none_or(|end| time < end) {
             self.set_after(time, next, context);
         }
         TriggerResult::Fire
@@ -65,8 +70,13 @@ impl<T, W: Window> Trigger<T, W> for ContinuousTrigger {
     fn on_record(&self, _record: &T, time: i64, next: &mut Option<i64>, context: &mut TriggerContext<'_, W>) -> TriggerResult {
         match self.domain {
             TimeDomain::EventTime if context.window().max_timestamp() <= context.watermark() => return TriggerResult::Fire,
-            // A record that is out of order must not set a timer that is past.
-            TimeDomain::EventTime if next.is_none() => self.set_after(time.max(context.watermark()), next, context),
+            TimeDomain::EventTime if next.is_none() => {
+                // A record that is out of order must not set a timer that is past, nor one without event time at all.
+                let from = time.max(context.watermark());
+                if from > i64::MIN {
+                    self.set_after(from, next, context);
+                }
+            }
             TimeDomain::ProcessingTime if next.is_none() => self.set_after(context.processing_time(), next, context),
             _ => {}
         }

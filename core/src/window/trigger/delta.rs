@@ -7,7 +7,8 @@ use crate::stream::Data;
 ///
 /// ```
 /// use fluvial_core::{DeltaTrigger, Global};
-/// # let env = fluvial_core::Env::default();
+/// # use fluvial_core::{Config, Env};
+/// # let env = Env::new(Config { threads: 1, ..Config::default() });
 /// // The readings so far, whenever the temperature has risen by more than 5 degrees.
 /// let rising = DeltaTrigger::of(5.0, |last: &f64, reading: &f64| reading - last);
 /// let readings = env.from_collection([20.0, 22.0, 26.0, 27.0, 32.0]).window_all(Global).trigger(rising);

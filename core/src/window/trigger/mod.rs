@@ -61,7 +61,7 @@ impl TriggerResult {
 /// impl<W: Window> Trigger<u64, W> for Record {
 ///     type State = u64;
 ///     fn on_record(&self, n: &u64, _time: i64, max: &mut u64, _context: &mut TriggerContext<'_, W>) -> TriggerResult {
-///         if n > max {
+///         if *n > *max {
 ///             *max = *n;
 ///             return TriggerResult::Fire;
 ///         }
@@ -72,7 +72,7 @@ impl TriggerResult {
 ///     }
 /// }
 ///
-/// # let env = Env::default();
+/// # let env = Env::new(Config { threads: 1, ..Config::default() });
 /// let numbers = env.from_collection([3u64, 1, 4, 1, 5]).window_all(Global).trigger(Record);
 /// assert_eq!(numbers.reduce(|a, b| a + b).count()?, 3);
 /// # Ok::<(), Error>(())
