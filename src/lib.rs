@@ -10,6 +10,12 @@ pub use fluvial_operators as operators;
 
 /// What most programs need.
 pub mod prelude {
-    pub use fluvial_core::{Aggregator, Config, DataStream, Env, Error, JoinStrategy, JoinType, Result, Table};
+    pub use fluvial_core::{
+        Aggregator, BroadcastState, Clock, CoProcessFunction, Config, CountTrigger, Data, DataStream, DeadLetter, DeadLetters,
+        EndOfStreamTrigger, Env, Error, Global, JoinStrategy, JoinType, KeyedBroadcastContext, KeyedBroadcastProcessFunction,
+        KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedState, KeyedStream, ListState, MapState, Mode,
+        OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, PurgingTrigger, Result, Session, Sliding, Table,
+        TimeWindow, Timer, Ttl, Tumbling, ValueState, WatermarkStrategy, WindowContext, Windowed,
+    };
     pub use fluvial_memory::Descending;
 }
