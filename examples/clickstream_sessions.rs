@@ -6,6 +6,8 @@
 //!
 //! with lines in the combined format of web servers.
 
+#![allow(missing_docs, reason = "a program whose parts its tests use")]
+
 use chrono::DateTime;
 use fluvial::prelude::*;
 use serde::{Deserialize, Serialize};

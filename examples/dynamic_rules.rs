@@ -13,6 +13,8 @@
 //!     {"customer": "ann", "rule": "luxury", "path": "$.items[?@.price > 100]", "threshold": 3}
 //!     {"customer": "ann", "payload": {"items": [{"price": 120}]}}
 
+#![allow(missing_docs, reason = "a program whose parts its tests use")]
+
 use fluvial::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

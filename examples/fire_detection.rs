@@ -8,6 +8,8 @@
 //!
 //! with columns `room`, `sensor`, `celsius` and `time` (milliseconds); CSV, JSON lines or Parquet.
 
+#![allow(missing_docs, reason = "a program whose parts its tests use")]
+
 use fluvial::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

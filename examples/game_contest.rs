@@ -9,6 +9,8 @@
 //!
 //! with columns `player`, `points`, `made` and `came` (milliseconds), in the order in which they came.
 
+#![allow(missing_docs, reason = "a program whose parts its tests use")]
+
 use fluvial::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

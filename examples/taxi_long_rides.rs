@@ -9,6 +9,8 @@
 //!
 //! with lines of ride, `START` or `END`, and time (what follows is not looked at): `6,START,2013-01-01 00:00:00`.
 
+#![allow(missing_docs, reason = "a program whose parts its tests use")]
+
 use chrono::{DateTime, NaiveDateTime};
 use fluvial::prelude::*;
 use serde::{Deserialize, Serialize};

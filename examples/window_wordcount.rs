@@ -4,6 +4,8 @@
 //!     cargo run --release --example window_wordcount -- localhost:9999
 //!     cargo run --release --example window_wordcount -- --small
 
+#![allow(missing_docs, reason = "a program whose parts its tests use")]
+
 use fluvial::prelude::*;
 use std::io::Write;
 use std::net::TcpListener;

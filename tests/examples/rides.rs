@@ -2,7 +2,6 @@
 
 use crate::in_all_ways;
 use crate::taxi_long_rides::{LongRide, Ride, ends, long_rides, per_ten_minutes, rides, small};
-use fluvial::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 const LONG: i64 = 2 * 3_600_000;
