@@ -86,7 +86,8 @@ fn sweep(directory: &Path) {
         let stale = if name.starts_with(PREFIX) {
             unlocked(&entry.path())
         } else {
-            name.starts_with(UNFINISHED) && unlocked(&entry.path()) && old(&entry)
+            // In this order: to look at the lock takes it for a moment, in which its owner would not get it.
+            name.starts_with(UNFINISHED) && old(&entry) && unlocked(&entry.path())
         };
         if stale {
             let removed = fs::remove_dir_all(entry.path());
