@@ -1,13 +1,15 @@
 use super::{EmitWindow, TimeWindow, Windows};
 use crate::codec::RecordCodec;
-use crate::graph::TaskContext;
+use crate::graph::{NodeMetrics, TaskContext};
 use crate::process::{OutputTag, Outputs};
-use crate::state::{BLOCK, KeyBlock, KeyRef, StateTable, section};
+use crate::state::{BLOCK, KeyBlock, KeyRef, StateGauge, StateTable, section};
 use crate::stream::{Data, KeySelector};
+use crate::window::count_late;
 use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// The name under which the state is stored.
 const STATE: &str = "slices";
@@ -28,6 +30,8 @@ pub(super) struct SlidingWindows<T, S, A: Aggregator<T>, U, E> {
     aggregator: A,
     emit: E,
     late: Option<OutputTag<T>>,
+    metrics: Arc<NodeMetrics>,
+    gauge: StateGauge,
     outputs: Outputs<U>,
     table: StateTable<KeySlices<A::Accumulator>>,
     /// The slice that records came for last.
@@ -190,6 +194,8 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
             aggregator,
             emit,
             late,
+            metrics: context.metrics.clone(),
+            gauge: StateGauge::new(&context.metrics),
             outputs: Outputs::new(context),
             table: StateTable::new(context.key_groups()),
             hot: Hot::new(&windows, windows.slice(0)),
@@ -209,9 +215,8 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
         }
         let Hot { slice, first_end, late_from } = self.hot;
         if late_from <= self.watermark {
-            if let Some(late) = &self.late {
-                self.outputs.push_side(late, record, time);
-            }
+            let heard = self.late.as_ref().is_some_and(|late| self.outputs.push_side(late, record, time));
+            count_late(&self.metrics, heard);
             return;
         }
         let key = self.keys.get(i);
@@ -267,6 +272,7 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
                 return Ok(Progress::More);
             }
         }
+        self.gauge.set(self.table.len(), self.table.byte_len());
         self.outputs.flush(out)?;
         Ok(Progress::Done)
     }

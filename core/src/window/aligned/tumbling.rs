@@ -1,12 +1,14 @@
 use super::{EmitWindow, TimeWindow, Windows};
 use crate::codec::RecordCodec;
-use crate::graph::TaskContext;
+use crate::graph::{NodeMetrics, TaskContext};
 use crate::process::{OutputTag, Outputs};
-use crate::state::{BLOCK, CowTable, DenseTable, KeyBlock, KeyRef, section};
+use crate::state::{BLOCK, CowTable, DenseTable, KeyBlock, KeyRef, StateGauge, section};
 use crate::stream::{Data, KeySelector};
+use crate::window::count_late;
 use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, Snapshot};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// The name under which the state is stored.
 const STATE: &str = "windows";
@@ -24,6 +26,8 @@ pub(super) struct TumblingWindows<T, S, A: Aggregator<T>, U, E> {
     aggregator: A,
     emit: E,
     late: Option<OutputTag<T>>,
+    metrics: Arc<NodeMetrics>,
+    gauge: StateGauge,
     outputs: Outputs<U>,
     /// By start.
     open: BTreeMap<i64, Pane<A::Accumulator>>,
@@ -70,6 +74,8 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
             aggregator,
             emit,
             late,
+            metrics: context.metrics.clone(),
+            gauge: StateGauge::new(&context.metrics),
             outputs: Outputs::new(context),
             open: BTreeMap::new(),
             hot: None,
@@ -108,9 +114,8 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
                 return;
             }
             if self.windows.is_late(slice, self.watermark) {
-                if let Some(late) = &self.late {
-                    self.outputs.push_side(late, record, time);
-                }
+                let heard = self.late.as_ref().is_some_and(|late| self.outputs.push_side(late, record, time));
+                count_late(&self.metrics, heard);
                 return;
             }
             self.heat(window);
@@ -160,6 +165,9 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
             }
         }
         self.forget();
+        let tables = self.open.values().map(|pane| pane.table.read());
+        let (entries, bytes) = tables.fold((0, 0), |(entries, bytes), t| (entries + t.len(), bytes + t.byte_len()));
+        self.gauge.set(entries, bytes);
         self.outputs.flush(out)?;
         Ok(Progress::Done)
     }
