@@ -68,9 +68,9 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// ```
     /// # let env = fluvial_core::Env::default();
     /// let sums = env.sequence(1..=4).key_by(|n| n % 2).rolling_sum(|n| *n);
-    /// let mut sums = sums.collect()?;
-    /// sums.sort();
-    /// assert_eq!(sums, [(0, 2), (0, 6), (1, 1), (1, 4)]);
+    /// let sums = sums.collect()?;
+    /// // The last of each key; which one came first depends on the workers.
+    /// assert!(sums.len() == 4 && sums.contains(&(0, 6)) && sums.contains(&(1, 4)));
     /// # Ok::<(), fluvial_core::Error>(())
     /// ```
     pub fn rolling_sum<N: Number>(&self, value: impl Fn(&T) -> N + Clone + Send + Sync + 'static) -> DataStream<(S::Key, N)> {
@@ -99,7 +99,8 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// One record out for each record in, with one value of state a key.
     ///
     /// ```
-    /// # let env = fluvial_core::Env::default();
+    /// # use fluvial_core::{Config, Env};
+    /// # let env = Env::new(Config { threads: 1, ..Config::default() });
     /// // Each number beside the one before it.
     /// let pairs = env.from_collection([1u64, 5, 9]).key_by(|_| ()).map_with_state(|number, last: &mut Option<u64>| {
     ///     (last.replace(number), number)
