@@ -39,7 +39,9 @@ pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorSta
 pub use interval::{IntervalContext, IntervalJoin, TimeBound};
 pub use launch::{Children, launch};
 pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
-pub use operator::{DeferredState, Operator, OperatorContext, Output, Restored, Shared, Snapshot, Source, StateSection};
+pub use operator::{
+    DeferredState, Operator, OperatorContext, Output, Restored, SectionSink, Shared, Snapshot, Source, StateSection,
+};
 pub use process::{
     BroadcastContext, BroadcastProcessFunction, CoProcessFunction, Connected, ConnectedBroadcast, ConnectedKeyed,
     ConnectedKeyedBroadcast, DeadLetter, DeadLetters, KeyedBroadcastContext, KeyedBroadcastProcessFunction,

@@ -254,25 +254,38 @@ pub struct Snapshot {
     pub deferred: Vec<DeferredState>,
 }
 
-/// Encodes state that was set aside at a barrier.
-pub type DeferredState = Box<dyn FnOnce() -> Result<Vec<StateSection>> + Send>;
+/// Encodes state that was set aside at a barrier, section by section, so that no more than one of them is there as bytes.
+pub type DeferredState = Box<dyn FnOnce(&mut SectionSink<'_>) -> Result<()> + Send>;
+
+/// Takes the sections of a snapshot.
+pub type SectionSink<'a> = dyn FnMut(StateSection) -> Result<()> + 'a;
 
 impl Snapshot {
+    /// Hands all of the state, encoded, to `sink`.
+    ///
+    /// # Errors
+    /// A value that its type's serde implementation cannot serialize; what `sink` says.
+    pub fn encode(self, sink: &mut SectionSink<'_>) -> Result<()> {
+        self.sections.into_iter().try_for_each(&mut *sink)?;
+        self.deferred.into_iter().try_for_each(|encode| encode(sink))
+    }
+
     /// All of the state, encoded.
     ///
     /// # Errors
-    /// A value that its type's serde implementation cannot serialize.
+    /// As [`Snapshot::encode`].
     pub fn into_sections(self) -> Result<Vec<StateSection>> {
-        let mut sections = self.sections;
-        for encode in self.deferred {
-            sections.extend(encode()?);
-        }
+        let mut sections = Vec::new();
+        self.encode(&mut |section| {
+            sections.push(section);
+            Ok(())
+        })?;
         Ok(sections)
     }
 }
 
 /// One piece of state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateSection {
     /// The state's name within the operator.
     pub name: String,
@@ -280,6 +293,8 @@ pub struct StateSection {
     pub key_group: Option<u16>,
     /// Schema of the records in `bytes`, as its codec describes it.
     pub schema: String,
+    /// What the keys of the records are; empty where there are none, or where nobody said.
+    pub keys: String,
     /// The records.
     pub bytes: Vec<u8>,
 }

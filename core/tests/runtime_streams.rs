@@ -210,7 +210,7 @@ impl CheckpointStore for Memory {
 
 fn section(name: &str, key_group: Option<u16>, words: &[u64]) -> StateSection {
     let bytes = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-    StateSection { name: name.into(), key_group, schema: "u64 le".into(), bytes }
+    StateSection { name: name.into(), key_group, schema: "u64 le".into(), bytes, ..StateSection::default() }
 }
 
 fn words(section: &StateSection) -> Vec<u64> {

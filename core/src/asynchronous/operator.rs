@@ -137,7 +137,7 @@ where
         self.codec.encode(&records, &mut bytes)?;
         let name = format!("{REQUESTS}{}", self.worker.0);
         let schema = self.codec.schema().map_or_else(String::new, |schema| schema.to_json());
-        Ok(Snapshot { sections: vec![StateSection { name, key_group: None, schema, bytes }], ..Snapshot::default() })
+        Ok(Snapshot { sections: vec![StateSection { name, schema, bytes, ..StateSection::default() }], ..Snapshot::default() })
     }
 
     /// All instances see the records of all former ones: each takes those of the workers whose number is its own modulo the

@@ -243,6 +243,6 @@ impl StreamingHead {
 
 fn log(snapshot: &mut Snapshot, worker: usize, batch: &Batch, codec: Option<&dyn super::plan::BatchCodec>) -> Result<()> {
     let bytes = wire::encode(batch, codec)?;
-    snapshot.sections.push(StateSection { name: format!("{IN_LOOP}{worker}"), key_group: None, schema: String::new(), bytes });
+    snapshot.sections.push(StateSection { name: format!("{IN_LOOP}{worker}"), bytes, ..StateSection::default() });
     Ok(())
 }

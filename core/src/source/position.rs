@@ -14,7 +14,7 @@ pub(super) fn save<P: Serialize + DeserializeOwned>(position: &P) -> Result<Snap
     let codec = Codec::<P>::new()?;
     let mut bytes = Vec::new();
     codec.encode(position, &mut bytes)?;
-    let section = StateSection { name: NAME.into(), key_group: None, schema: codec.schema().to_string(), bytes };
+    let section = StateSection { name: NAME.into(), schema: codec.schema().to_json(), bytes, ..StateSection::default() };
     Ok(Snapshot { sections: vec![section], ..Snapshot::default() })
 }
 
@@ -24,7 +24,7 @@ pub(super) fn save<P: Serialize + DeserializeOwned>(position: &P) -> Result<Snap
 /// [`Error::Plan`] if they are of another kind of source.
 pub(super) fn load<P: Serialize + DeserializeOwned>(state: &Restored) -> Result<Vec<P>> {
     let codec = Codec::<P>::new()?;
-    let schema = codec.schema().to_string();
+    let schema = codec.schema().to_json();
     let decode = |section: &StateSection| {
         if section.schema != schema {
             let found = &section.schema;

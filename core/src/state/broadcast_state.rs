@@ -31,9 +31,9 @@ impl<K: Data + Ord, V: Data> InstanceState for BroadcastCell<K, V> {
 
     fn snapshot(&self) -> DeferredState {
         let (name, codec, map) = (self.name.clone(), self.codec.clone(), self.map.borrow().clone());
-        Box::new(move || {
+        Box::new(move |sink| {
             let entries = map.iter().map(|(key, value)| ([0u8; 0], (key.clone(), value.clone())));
-            Ok(vec![section::encode(&name, None, &codec, entries)?])
+            sink(section::encode(&name, None, &codec, entries)?)
         })
     }
 

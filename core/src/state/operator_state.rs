@@ -158,9 +158,9 @@ impl<V: Data> InstanceState for ListCell<V> {
 
     fn snapshot(&self) -> DeferredState {
         let (name, codec, values) = (self.name.clone(), self.codec.clone(), self.values.borrow().clone());
-        Box::new(move || {
+        Box::new(move |sink| {
             let entries = values.iter().map(|value| ([0u8; 0], value));
-            Ok(vec![section::encode(&name, None, &codec, entries)?])
+            sink(section::encode(&name, None, &codec, entries)?)
         })
     }
 

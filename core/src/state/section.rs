@@ -4,10 +4,10 @@
 
 use crate::codec::RecordCodec;
 use crate::stream::Data;
-use crate::{Error, Result, StateSection};
-use fluvial_memory::hash::{hash_bytes, key_group};
+use crate::{Error, Result, SectionSink, StateSection};
+use fluvial_memory::Schema;
+use fluvial_memory::hash::{KEY_GROUPS, hash_bytes, key_group};
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 
 /// One section of the given entries, of a key group or, with empty keys, of an instance.
 pub(crate) fn encode<V: Data>(
@@ -18,16 +18,9 @@ pub(crate) fn encode<V: Data>(
 ) -> Result<StateSection> {
     let mut bytes = Vec::new();
     for (key, value) in entries {
-        let (key, value) = (key.as_ref(), value.borrow());
-        bytes.extend((key.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(key);
-        let at = bytes.len();
-        bytes.extend([0; 4]);
-        codec.encode(value, &mut bytes)?;
-        let len = (bytes.len() - at - 4) as u32;
-        bytes[at..at + 4].copy_from_slice(&len.to_le_bytes());
+        append(codec, key.as_ref(), value.borrow(), &mut bytes)?;
     }
-    Ok(StateSection { name: name.to_owned(), key_group: key_group.into(), schema: schema(codec), bytes })
+    Ok(StateSection { name: name.to_owned(), key_group: key_group.into(), schema: schema(codec), keys: String::new(), bytes })
 }
 
 /// Sections of entries of any key groups, one a group.
@@ -35,18 +28,40 @@ pub(crate) fn encode_groups<'a, V: Data>(
     name: &str,
     codec: &RecordCodec<V>,
     entries: impl Iterator<Item = (&'a [u8], V)>,
-) -> Result<Vec<StateSection>> {
-    let mut groups: BTreeMap<u16, Vec<(&[u8], V)>> = BTreeMap::new();
+    sink: &mut SectionSink<'_>,
+) -> Result<()> {
+    let mut groups: Vec<Vec<u8>> = vec![Vec::new(); usize::from(KEY_GROUPS)];
     for (key, value) in entries {
-        groups.entry(key_group(hash_bytes(key))).or_default().push((key, value));
+        append(codec, key, &value, &mut groups[usize::from(key_group(hash_bytes(key)))])?;
     }
-    let groups = groups.iter();
-    groups.map(|(group, entries)| encode(name, *group, codec, entries.iter().map(|(key, value)| (*key, value)))).collect()
+    let schema = schema(codec);
+    for (group, bytes) in (0..KEY_GROUPS).zip(groups).filter(|(_, bytes)| !bytes.is_empty()) {
+        let (name, schema) = (name.to_owned(), schema.clone());
+        sink(StateSection { name, key_group: Some(group), schema, keys: String::new(), bytes })?;
+    }
+    Ok(())
+}
+
+#[inline]
+fn append<V: Data>(codec: &RecordCodec<V>, key: &[u8], value: &V, bytes: &mut Vec<u8>) -> Result<()> {
+    bytes.extend((key.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(key);
+    let at = bytes.len();
+    bytes.extend([0; 4]);
+    codec.encode(value, bytes)?;
+    let len = (bytes.len() - at - 4) as u32;
+    bytes[at..at + 4].copy_from_slice(&len.to_le_bytes());
+    Ok(())
 }
 
 /// The text by which a codec's schema is compared.
 pub(crate) fn schema<V: Data>(codec: &RecordCodec<V>) -> String {
-    codec.schema().map(ToString::to_string).unwrap_or_default()
+    codec.schema().map(Schema::to_json).unwrap_or_default()
+}
+
+/// A stored schema for people.
+fn shown(schema: &str) -> String {
+    Schema::from_json(schema).map_or_else(|_| schema.to_owned(), |schema| schema.to_string())
 }
 
 /// Of a section whose name no state of the operator has.
@@ -77,8 +92,10 @@ pub(crate) fn decode<V: Data>(
     let expected = schema(codec);
     if section.schema != expected {
         return Err(Error::Plan(format!(
-            "state `{}` was stored as {}, the program now expects {expected}",
-            section.name, section.schema
+            "state `{}` was stored as {}, the program now expects {}",
+            section.name,
+            shown(&section.schema),
+            shown(&expected)
         )));
     }
     let mut rest = section.bytes.as_slice();

@@ -234,12 +234,12 @@ impl<V: Clone> StateTable<V> {
         };
         let groups: Vec<_> = self.groups.iter_mut().enumerate().filter_map(share).collect();
         let (name, codec) = (name.to_owned(), codec.clone());
-        Box::new(move || {
-            let encode = |(group, table): (u16, Arc<DenseTable<V>>)| {
+        Box::new(move |sink| {
+            // Each group is let go of once it is encoded: from then on its changes copy nothing.
+            groups.into_iter().try_for_each(|(group, table)| {
                 let entries = table.entries().iter().filter(|e| keep(&e.value));
-                section::encode(&name, group, &codec, entries.map(|e| (e.key.as_slice(), &e.value)))
-            };
-            groups.into_iter().map(encode).collect()
+                sink(section::encode(&name, group, &codec, entries.map(|e| (e.key.as_slice(), &e.value)))?)
+            })
         })
     }
 }

@@ -93,9 +93,10 @@ impl<N: Data + Ord> TimerQueue<N> {
     /// The timers as of now.
     pub(crate) fn snapshot(&self) -> DeferredState {
         let (name, codec, shards) = (self.name, self.codec.clone(), self.shards.clone());
-        Box::new(move || {
+        Box::new(move |sink| {
             let timers = shards.iter().flat_map(|shard| shard.iter());
-            section::encode_groups(name, &codec, timers.map(|(at, key, namespace)| (key.as_slice(), (*at, namespace.clone()))))
+            let entries = timers.map(|(at, key, namespace)| (key.as_slice(), (*at, namespace.clone())));
+            section::encode_groups(name, &codec, entries, sink)
         })
     }
 
@@ -116,7 +117,12 @@ impl<N: Data + Ord> TimerQueue<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Snapshot;
     use proptest::prelude::*;
+
+    fn encoded(deferred: DeferredState) -> Vec<StateSection> {
+        Snapshot { sections: Vec::new(), deferred: vec![deferred] }.into_sections().unwrap()
+    }
 
     proptest! {
         #[test]
@@ -148,7 +154,7 @@ mod tests {
             }
             for part in [0, 1] {
                 let mut restored = TimerQueue::new("timers");
-                for section in queue.snapshot()().unwrap().iter().filter(|s| s.key_group.unwrap() % 2 == part) {
+                for section in encoded(queue.snapshot()).iter().filter(|s| s.key_group.unwrap() % 2 == part) {
                     prop_assert!(restored.restore(section).unwrap());
                 }
                 while let Some((due, key, ())) = restored.pop(i64::MAX) {

@@ -193,8 +193,8 @@ mod tests {
             let section = |(key, count): (&u64, &u64)| StateSection {
                 name: "counts".into(),
                 key_group: Some(key_group(key)),
-                schema: String::new(),
                 bytes: [key.to_le_bytes(), count.to_le_bytes()].concat(),
+                ..StateSection::default()
             };
             let sections = self.counts.iter().filter(|_| !self.forgets_state).map(section).collect();
             Ok(Snapshot { sections, ..Snapshot::default() })
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn sections_go_to_the_owners_of_their_key_groups() {
-        let section = |key_group| StateSection { name: String::new(), key_group, schema: String::new(), bytes: Vec::new() };
+        let section = |key_group| StateSection { key_group, ..StateSection::default() };
         let sections = (0..hash::KEY_GROUPS).map(Some).chain([None]).map(section).collect::<Vec<_>>();
         for parts in [1, 2, 3, 128] {
             for (part, restored) in split_restore(sections.clone(), parts).into_iter().enumerate() {

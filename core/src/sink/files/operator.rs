@@ -4,6 +4,7 @@ use super::part::PendingPart;
 use super::parts::PartFiles;
 use crate::codec::RecordCodec;
 use crate::{Batch, Data, Error, Operator, Output, Progress, Restored, Result, Snapshot, StateSection};
+use fluvial_memory::Schema;
 use std::sync::Arc;
 
 /// The state: complete files that have no name yet.
@@ -104,8 +105,8 @@ fn section<S: Data>(name: &str, state: &S) -> Result<StateSection> {
     let codec = RecordCodec::<S>::new();
     let mut bytes = Vec::new();
     codec.encode(state, &mut bytes)?;
-    let schema = codec.schema().map(ToString::to_string).unwrap_or_default();
-    Ok(StateSection { name: name.to_owned(), key_group: None, schema, bytes })
+    let schema = codec.schema().map(Schema::to_json).unwrap_or_default();
+    Ok(StateSection { name: name.to_owned(), schema, bytes, ..StateSection::default() })
 }
 
 fn decoded<S: Data>(section: &StateSection) -> Result<S> {

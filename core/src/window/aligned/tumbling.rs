@@ -5,7 +5,7 @@ use crate::process::{OutputTag, Outputs};
 use crate::state::{BLOCK, CowTable, DenseTable, KeyBlock, KeyRef, StateGauge, section};
 use crate::stream::{Data, KeySelector};
 use crate::window::count_late;
-use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, Snapshot};
+use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, SectionSink, Snapshot};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -232,12 +232,12 @@ where
         self.cool();
         let panes: Vec<_> = self.open.iter_mut().map(|(start, pane)| (*start, pane.fired, pane.table.share())).collect();
         let codec = self.codec.clone();
-        let encode = move || {
+        let encode = move |sink: &mut SectionSink<'_>| {
             let entries = panes.iter().flat_map(|(start, fired, table)| {
                 let stored = |value: &A::Accumulator| (*start, *fired, value.clone());
                 table.entries().iter().map(move |entry| (entry.key.as_slice(), stored(&entry.value)))
             });
-            section::encode_groups(STATE, &codec, entries)
+            section::encode_groups(STATE, &codec, entries, sink)
         };
         Ok(Snapshot { sections: Vec::new(), deferred: vec![Box::new(encode)] })
     }
