@@ -9,6 +9,8 @@
 
 #![allow(dead_code, reason = "only tests use it")]
 
+#[cfg(test)]
+pub(crate) mod checkpoints;
 mod driver;
 mod restore;
 
