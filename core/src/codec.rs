@@ -56,7 +56,7 @@ impl<T: Serialize + DeserializeOwned> RecordCodec<T> {
     ///
     /// # Errors
     /// [`crate::Error::Plan`] for state of another type; it names the state and both schemas.
-    pub(crate) fn from_section(&self, section: &StateSection) -> crate::Result<T> {
+    pub(crate) fn read_section(&self, section: &StateSection) -> crate::Result<T> {
         let expected = self.schema().map(Schema::to_json).unwrap_or_default();
         if section.schema != expected {
             let StateSection { name, schema: found, .. } = section;

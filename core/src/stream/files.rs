@@ -281,7 +281,7 @@ mod tests {
             let inputs = [folder.path().to_str().unwrap()];
             let env = Env::default();
             let table: Table = env.read(&inputs).unwrap();
-            check::<RecordBatch>(&env, table.node, |batch| of_column(batch), format);
+            check::<RecordBatch>(&env, table.node, of_column, format);
             if format == "txt" {
                 let lines: DataStream<String> = env.read_text(&inputs).unwrap();
                 check::<String>(&env, lines.node, |line| vec![line.parse().unwrap()], "lines");

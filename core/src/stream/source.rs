@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering::Relaxed;
 const POLL_RECORDS: usize = 1024;
 
 impl Env {
-    /// A stream of these records. In a program of several processes each has the same collection and reads its part.
+    /// A stream of these records. In a program of several processes each has the same collection and reads its part. A job that
+    /// goes on from a checkpoint reads on where it was, with any number of workers, as those of all bounded sources do.
     pub fn from_collection<T: Data + Sync>(&self, records: impl IntoIterator<Item = T>) -> DataStream<T> {
         let records: Arc<[T]> = records.into_iter().collect();
         let count = records.len() as u64;
@@ -23,7 +24,8 @@ impl Env {
         })
     }
 
-    /// `count` records, each made from its number. Every worker makes a contiguous part.
+    /// `count` records, each made from its number. Every worker makes a contiguous part. A restored job makes the numbers that
+    /// are left, so the same number must give the same record again.
     pub fn generate<T: Data>(&self, count: u64, make: impl Fn(u64) -> T + Clone + Send + Sync + 'static) -> DataStream<T> {
         self.bounded_source("generate", count, size_of::<T>(), move |part| {
             let make = make.clone();
