@@ -234,6 +234,11 @@ mod tests {
     const FILES: u64 = 20;
     const RECORDS: u64 = 20_000;
 
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    struct Numbered {
+        number: u64,
+    }
+
     /// Files of consecutive numbers.
     fn write(folder: &Path, format: &str) {
         for file in 0..FILES {
@@ -242,7 +247,7 @@ mod tests {
             let path = folder.join(format!("{file}.{format}"));
             match format {
                 "txt" => numbers.map(|n| n.to_string()).write(path).unwrap(),
-                _ => numbers.map(|n| (n,)).write(path).unwrap(),
+                _ => numbers.map(|number| Numbered { number }).write(path).unwrap(),
             }
             env.execute("write").unwrap();
         }
@@ -286,8 +291,8 @@ mod tests {
                 let lines: DataStream<String> = env.read_text(&inputs).unwrap();
                 check::<String>(&env, lines.node, |line| vec![line.parse().unwrap()], "lines");
             } else if format != "parquet" {
-                let records: DataStream<(u64,)> = env.read_records(&inputs).unwrap();
-                check::<(u64,)>(&env, records.node, |record| vec![record.0], "records");
+                let records: DataStream<Numbered> = env.read_records(&inputs).unwrap();
+                check::<Numbered>(&env, records.node, |record| vec![record.number], "records");
             }
         }
     }
