@@ -8,7 +8,6 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Plan`] that names the sink which could not, and what to use in its place.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called where checkpoints are configured"))]
     pub(crate) fn check_checkpoints(&self) -> Result<()> {
         let Some(sink) = self.nodes.iter().find(|node| node.timing == Timing::Whole) else { return Ok(()) };
         let (label, detail) = (sink.label(), &sink.detail);

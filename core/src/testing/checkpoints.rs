@@ -1,6 +1,8 @@
 //! Jobs with checkpoints in memory, that fail and go on from them.
 
-use crate::runtime::{CheckpointStore, JobControl, Mesh, RunConfig, SaveDone, SnapshotPart};
+use crate::runtime::{
+    CheckpointStore, Checkpointing, Completion, JobControl, Mesh, RestoredInstance, RunConfig, SaveDone, SnapshotPart,
+};
 use crate::{Clock, Env, Error, OperatorContext, Restored, Result, StateSection};
 use fluvial_memory::hash::group_owner;
 use fluvial_memory::{MemoryManager, SpillConfig, SpillManager};
@@ -17,6 +19,7 @@ struct Part {
     epoch: u64,
     /// Whether it stands for all later epochs too.
     ended: bool,
+    watermark: i64,
     sections: Vec<StateSection>,
 }
 
@@ -48,29 +51,30 @@ impl CheckpointStore for Store {
         self.from.map_or(0, |epoch| epoch + 1)
     }
 
-    fn load(&self, context: &OperatorContext) -> Result<Option<Restored>> {
+    fn load(&self, context: &OperatorContext) -> Result<Option<RestoredInstance>> {
         let Some(epoch) = self.from else { return Ok(None) };
         let parts = self.kept.parts.lock().unwrap();
         let of_epoch = |p: &&Part| p.node == context.node && (p.epoch == epoch || p.ended && p.epoch < epoch);
         let mine = |s: &&StateSection| s.key_group.is_none_or(|group| group_owner(group, context.workers) == context.worker);
         let sections = parts.iter().filter(of_epoch).flat_map(|p| &p.sections).filter(mine).cloned().collect();
-        Ok(Some(Restored { epoch, sections }))
+        let watermark = parts.iter().filter(of_epoch).map(|p| p.watermark).min().unwrap_or(i64::MIN);
+        Ok(Some(RestoredInstance { state: Restored { epoch, sections }, watermark, ended: false }))
     }
 
     fn save(&self, part: SnapshotPart, done: SaveDone) {
-        let SnapshotPart { node, epoch, ended, snapshot, .. } = part;
+        let SnapshotPart { node, epoch, ended, watermark, snapshot, .. } = part;
         done(snapshot.into_sections().map(|sections| {
-            self.kept.parts.lock().unwrap().push(Part { node, epoch, ended, sections });
+            self.kept.parts.lock().unwrap().push(Part { node, epoch, ended, watermark, sections });
         }));
     }
 
-    fn complete(&self, epoch: u64) -> Result<()> {
+    fn complete(&self, Completion { epoch, .. }: Completion, done: SaveDone) {
         let completes = (self.completes)(epoch);
         if completes {
             self.kept.completed.lock().unwrap().push(epoch);
         }
         let _ = self.told.lock().unwrap().send(epoch);
-        if completes { Ok(()) } else { Err(Error::User("this checkpoint fails".into())) }
+        done(if completes { Ok(()) } else { Err(Error::User("this checkpoint fails".into())) });
     }
 }
 
@@ -113,7 +117,7 @@ pub(crate) fn run_from(
     kept.parts.lock().unwrap().retain(|part| from.is_some_and(|from| part.epoch <= from));
     let (told, decided) = channel();
     let store = Store { kept: kept.clone(), from, completes: Box::new(completes), told: Mutex::new(told) };
-    let job = mesh.submit_with(&plan, Some(Arc::new(store)))?;
+    let job = mesh.submit_with(&plan, Some(Checkpointing::new(Arc::new(store))))?;
     meanwhile(&Run { control: job.control(), decided: &decided });
     job.wait().map(drop)
 }
