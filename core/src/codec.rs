@@ -1,3 +1,4 @@
+use crate::StateSection;
 use fluvial_memory::{Codec, Error, Result, Schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,5 +40,28 @@ impl<T: Serialize + DeserializeOwned> RecordCodec<T> {
     #[inline]
     pub(crate) fn decode(&self, bytes: &[u8]) -> Result<T> {
         self.get()?.decode(bytes)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> RecordCodec<T> {
+    /// A value as state that belongs to an instance, not to keys.
+    pub(crate) fn section(&self, name: &str, value: &T) -> crate::Result<StateSection> {
+        let mut bytes = Vec::new();
+        self.encode(value, &mut bytes)?;
+        let schema = self.schema().map(Schema::to_json).unwrap_or_default();
+        Ok(StateSection { name: name.to_owned(), schema, bytes, ..StateSection::default() })
+    }
+
+    /// The value that [`RecordCodec::section`] made a section of.
+    ///
+    /// # Errors
+    /// [`crate::Error::Plan`] for state of another type; it names the state and both schemas.
+    pub(crate) fn read_section(&self, section: &StateSection) -> crate::Result<T> {
+        let expected = self.schema().map(Schema::to_json).unwrap_or_default();
+        if section.schema != expected {
+            let StateSection { name, schema: found, .. } = section;
+            return Err(crate::Error::Plan(format!("the restored state `{name}` has the schema {found}, expected {expected}")));
+        }
+        Ok(self.decode(&section.bytes)?)
     }
 }

@@ -196,6 +196,9 @@ impl Env {
         graph.check_sides()?;
         graph.check_memory(name, self.config())?;
         let checkpoints = self.config().checkpoints.as_ref().filter(|_| streaming && !graph.has_blocking());
+        if checkpoints.is_some() {
+            graph.check_checkpoints()?;
+        }
         let stats = SharedStats::default();
         let mut restarts = Restarts::new(&self.config().restart);
         let mut restarted: Vec<RestartReport> = Vec::new();

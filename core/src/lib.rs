@@ -58,7 +58,7 @@ pub use process::{
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use restart::{Restart, RestartReport};
 pub use runtime::Interrupt;
-pub use sink::{CollectStream, FileSink, SocketOptions};
+pub use sink::{CollectStream, FileSink, SinkContext, SinkNode, SocketOptions, TransactionalSink};
 pub use source::{ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile};
 pub use state::{
     AggregatingState, BroadcastState, BroadcastWriter, KeyedState, ListState, MapState, OperatorList, OperatorState,

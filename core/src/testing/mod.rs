@@ -12,6 +12,9 @@
 
 #[cfg(test)]
 mod barriers;
+#[cfg(test)]
+pub(crate) mod checkpoints;
+#[cfg(test)]
 mod driver;
 mod restore;
 
