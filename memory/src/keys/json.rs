@@ -173,9 +173,7 @@ impl Decoder<'_> {
             KeySchema::Option(key) => self.option(key, 1, mask)?,
             KeySchema::NullsFirst(key) => self.option(key, 0, mask)?,
             KeySchema::Descending(key) => self.value(key, !mask)?,
-            KeySchema::Tuple(keys) => {
-                Value::Array(keys.iter().map(|key| self.value(key, mask)).collect::<Parsed<_>>()?)
-            }
+            KeySchema::Tuple(keys) => Value::Array(keys.iter().map(|key| self.value(key, mask)).collect::<Parsed<_>>()?),
             KeySchema::Array(key, length) => {
                 let mut values = Vec::new();
                 for _ in 0..*length {
@@ -207,9 +205,7 @@ impl Decoder<'_> {
                 match variants.get(index) {
                     None => return Err(format!("expected a variant number below {}, found {index}", variants.len())),
                     Some((name, KeySchema::Unit)) => Value::String(name.clone()),
-                    Some((name, content)) => {
-                        Value::Object(Map::from_iter([(name.clone(), self.value(content, mask)?)]))
-                    }
+                    Some((name, content)) => Value::Object(Map::from_iter([(name.clone(), self.value(content, mask)?)])),
                 }
             }
             KeySchema::Opaque(name) => return Err(format!("keys of `{name}` have no schema")),

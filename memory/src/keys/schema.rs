@@ -72,9 +72,7 @@ pub enum KeySchema {
 impl KeySchema {
     /// The number of bytes of every key, if they all have the same.
     pub fn width(&self) -> Option<usize> {
-        let sum = |fields: &[(String, Self)]| {
-            fields.iter().try_fold(0usize, |sum, (_, field)| sum.checked_add(field.width()?))
-        };
+        let sum = |fields: &[(String, Self)]| fields.iter().try_fold(0usize, |sum, (_, field)| sum.checked_add(field.width()?));
         match self {
             Self::Unit => Some(0),
             Self::Bool | Self::I8 | Self::U8 => Some(1),

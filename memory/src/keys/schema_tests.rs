@@ -50,8 +50,11 @@ fn check<K: NormalizedKey>(key: &K) -> std::result::Result<Value, TestCaseError>
 }
 
 fn person() -> impl Strategy<Value = Person> {
-    (any::<String>(), any::<Option<u8>>(), any::<(i64, String)>())
-        .prop_map(|(name, age, of)| Person { name, age, r#type: Descending(of) })
+    (any::<String>(), any::<Option<u8>>(), any::<(i64, String)>()).prop_map(|(name, age, of)| Person {
+        name,
+        age,
+        r#type: Descending(of),
+    })
 }
 
 fn shape() -> impl Strategy<Value = Shape<String>> {
@@ -136,10 +139,7 @@ fn keys_on_a_command_line() {
 
 #[test]
 fn displayed_and_stored() {
-    assert_eq!(
-        Person::schema().to_string(),
-        "Person { name: str, age: option<u8>, type: descending<(i64, str)> }"
-    );
+    assert_eq!(Person::schema().to_string(), "Person { name: str, age: option<u8>, type: descending<(i64, str)> }");
     assert_eq!(
         <Shape<&str>>::schema().to_string(),
         "enum Shape { Nothing, Circle(u32), Line(Id(u64), Id(u64)), Named { name: str, sides: u8 } }"

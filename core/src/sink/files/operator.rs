@@ -3,8 +3,7 @@ use super::bucket::Buckets;
 use super::part::PendingPart;
 use super::parts::PartFiles;
 use crate::codec::RecordCodec;
-use crate::{Batch, Data, Error, Operator, Output, Progress, Restored, Result, Snapshot, StateSection};
-use fluvial_memory::Schema;
+use crate::{Batch, Data, Error, Operator, Output, Progress, Restored, Result, Snapshot};
 use std::sync::Arc;
 
 /// The state: complete files that have no name yet.
@@ -72,7 +71,8 @@ impl<T: Data> Operator for WriteFiles<T> {
 
     fn snapshot(&mut self, epoch: u64) -> Result<Snapshot> {
         let pending = self.files.precommit(epoch)?;
-        let sections = vec![section(PENDING, &pending)?, section(NEXT, &self.files.next_number())?];
+        let next = RecordCodec::new().section(NEXT, &self.files.next_number())?;
+        let sections = vec![RecordCodec::new().section(PENDING, &pending)?, next];
         Ok(Snapshot { sections, deferred: Vec::new() })
     }
 
@@ -80,8 +80,8 @@ impl<T: Data> Operator for WriteFiles<T> {
         let (mut pending, mut next) = (Vec::new(), 0);
         for section in &state.sections {
             match section.name.as_str() {
-                PENDING => pending.extend(decoded::<Vec<PendingPart>>(section)?),
-                NEXT => next = next.max(decoded(section)?),
+                PENDING => pending.extend(RecordCodec::<Vec<PendingPart>>::new().from_section(section)?),
+                NEXT => next = next.max(RecordCodec::new().from_section(section)?),
                 other => return Err(Error::Plan(format!("files have no state `{other}`"))),
             }
         }
@@ -99,16 +99,4 @@ impl<T: Data> Operator for WriteFiles<T> {
     fn abort(&mut self) {
         self.files.abort();
     }
-}
-
-fn section<S: Data>(name: &str, state: &S) -> Result<StateSection> {
-    let codec = RecordCodec::<S>::new();
-    let mut bytes = Vec::new();
-    codec.encode(state, &mut bytes)?;
-    let schema = codec.schema().map(Schema::to_json).unwrap_or_default();
-    Ok(StateSection { name: name.to_owned(), schema, bytes, ..StateSection::default() })
-}
-
-fn decoded<S: Data>(section: &StateSection) -> Result<S> {
-    Ok(RecordCodec::<S>::new().decode(&section.bytes)?)
 }

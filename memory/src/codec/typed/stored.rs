@@ -89,11 +89,7 @@ impl de::Error for Mismatch {
 }
 
 /// Reads the value at the front of `input`, which is moved behind it.
-pub(super) fn read<'de, S: DeserializeSeed<'de>>(
-    layout: &Layout,
-    seed: S,
-    input: &mut &'de [u8],
-) -> Result<S::Value, Mismatch> {
+pub(super) fn read<'de, S: DeserializeSeed<'de>>(layout: &Layout, seed: S, input: &mut &'de [u8]) -> Result<S::Value, Mismatch> {
     let mut source = Source { reader: Reader { input }, empty: 0 };
     let value = seed.deserialize(Value { layout, node: 0, level: 0, is_key: false, source: &mut source })?;
     *input = source.reader.input;
@@ -401,12 +397,7 @@ impl<'de> de::Deserializer<'de> for Value<'_, 'de> {
         }
     }
 
-    fn deserialize_tuple_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: usize,
-        visitor: V,
-    ) -> Result<V::Value, Mismatch> {
+    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, _: usize, visitor: V) -> Result<V::Value, Mismatch> {
         match self.node()? {
             Node::Struct { fields, .. } => self.sequence(Items::Each(fields), visitor),
             _ => self.deserialize_any(visitor),
