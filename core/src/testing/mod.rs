@@ -14,7 +14,6 @@
 mod barriers;
 #[cfg(test)]
 pub(crate) mod checkpoints;
-#[cfg(test)]
 mod driver;
 mod restore;
 

@@ -94,9 +94,9 @@ impl<T: Data> Operator for WriteFiles<T> {
         let (mut pending, mut next, mut lineages) = (Vec::new(), 0, Vec::new());
         for section in &state.sections {
             match section.name.as_str() {
-                PENDING => pending.extend(RecordCodec::<Vec<PendingPart>>::new().read_section(section)?),
-                NEXT => next = next.max(RecordCodec::<u64>::new().read_section(section)?),
-                LINEAGES => lineages.extend(RecordCodec::<Vec<Lineage>>::new().read_section(section)?),
+                PENDING => pending.extend(RecordCodec::<Vec<PendingPart>>::new().from_section(section)?),
+                NEXT => next = next.max(RecordCodec::new().from_section(section)?),
+                LINEAGES => lineages.extend(RecordCodec::<Vec<Lineage>>::new().from_section(section)?),
                 other => return Err(Error::Plan(format!("files have no state `{other}`"))),
             }
         }
