@@ -67,7 +67,7 @@ impl<T: Serialize + DeserializeOwned> RecordCodec<T> {
     ///
     /// # Errors
     /// As for [`RecordCodec::reading`]; bytes that are no such value.
-    pub(crate) fn from_section(&self, section: &StateSection) -> crate::Result<T> {
+    pub(crate) fn read_section(&self, section: &StateSection) -> crate::Result<T> {
         Ok(self.reading(section)?.decode(&section.bytes)?)
     }
 

@@ -143,7 +143,7 @@ where
         let (worker, workers) = self.worker;
         let former = |s: &StateSection| s.name.strip_prefix(REQUESTS).and_then(|w| w.parse::<usize>().ok());
         for section in state.sections.iter().filter(|s| former(s).is_some_and(|w| w % workers == worker)) {
-            for (record, time) in self.codec.from_section(section)? {
+            for (record, time) in self.codec.read_section(section)? {
                 self.requests.push(record, time, i64::MIN);
             }
         }

@@ -21,5 +21,5 @@ pub(crate) fn save<P: Serialize + DeserializeOwned>(position: &P) -> Result<Snap
 /// [`Error::Plan`](crate::Error::Plan) if they are of another kind of source.
 pub(crate) fn load<P: Serialize + DeserializeOwned>(state: &Restored) -> Result<Vec<P>> {
     let codec = RecordCodec::<P>::new();
-    state.sections.iter().filter(|s| s.name == NAME).map(|section| codec.from_section(section)).collect()
+    state.sections.iter().filter(|s| s.name == NAME).map(|section| codec.read_section(section)).collect()
 }

@@ -72,7 +72,7 @@ impl Operator for CountOperator {
         let (worker, workers) = self.worker;
         let former = |section: &StateSection| section.name.strip_prefix(COUNT).and_then(|w| w.parse::<usize>().ok());
         for section in state.sections.iter().filter(|section| former(section).is_some_and(|w| w % workers == worker)) {
-            self.records += RecordCodec::<u64>::new().from_section(section)?;
+            self.records += RecordCodec::<u64>::new().read_section(section)?;
         }
         Ok(())
     }

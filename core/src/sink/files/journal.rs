@@ -1,5 +1,6 @@
 //! What a run has left behind: each worker notes which files it begins, so that whoever continues from a checkpoint can remove
-//! those that a killed process has left and that no checkpoint names.
+//! those that a killed process has left and that no checkpoint names. How long the journal was is part of a checkpoint: whoever
+//! goes back to one that is not the last also removes what became visible after it, since that is written once more.
 //!
 //! A journal is a hidden file in the sink's folder, `.sink-<lineage>-<run>.journal`, locked as long as its process lives. The
 //! lineage is what a run has in common with those that continue from its checkpoints: it is part of their state. So nothing
@@ -8,7 +9,7 @@
 use super::part::PendingPart;
 use crate::Result;
 use crate::io::file_error;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
@@ -28,7 +29,11 @@ pub(super) fn unique() -> u64 {
 pub(super) struct Journal {
     file: File,
     path: PathBuf,
+    lines: u64,
 }
+
+/// How many files runs had begun as of a checkpoint, by the names of their journals.
+pub(super) type Lengths = BTreeMap<String, u64>;
 
 impl Journal {
     /// Begins a journal in a sink's folder.
@@ -40,7 +45,7 @@ impl Journal {
                 file.lock()?;
                 // Before it was locked somebody may have taken it for one that was left.
                 let there = path.metadata().is_ok_and(|there| file.metadata().is_ok_and(|own| own.ino() == there.ino()));
-                Ok(there.then(|| Self { file, path: path.clone() }))
+                Ok(there.then(|| Self { file, path: path.clone(), lines: 0 }))
             };
             if let Some(journal) = begun().map_err(|e| file_error(&path, e))? {
                 return Ok(journal);
@@ -51,11 +56,17 @@ impl Journal {
     /// Notes a file that was begun.
     pub(super) fn note(&mut self, part: &PendingPart, file: &File) -> Result<()> {
         let mut noted = || -> io::Result<()> {
-            let mut line = serde_json::to_vec(&(file.metadata()?.ino(), &part.bucket, &part.hidden))?;
+            let mut line = serde_json::to_vec(&(file.metadata()?.ino(), &part.bucket, &part.hidden, &part.name))?;
             line.push(b'\n');
+            self.lines += 1;
             self.file.write_all(&line)
         };
         noted().map_err(|e| file_error(&self.path, e))
+    }
+
+    /// Its name, and how many files it has noted.
+    pub(super) fn length(&self) -> (String, u64) {
+        (name(&self.path).to_owned(), self.lines)
     }
 
     /// There is nothing any more that it notes.
@@ -67,29 +78,41 @@ impl Journal {
 
 const SUFFIX: &str = ".journal";
 
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
 fn prefix(lineage: Lineage) -> String {
     format!(".sink-{lineage:016x}-")
 }
 
-/// Removes what runs of these lineages have left in a sink's folder, apart from files that `pending` names. Those of
-/// processes that live are left alone. May be repeated, and be done by several at once.
+/// Removes what runs of these lineages have left in a sink's folder, apart from files that `pending` names; with `lengths`, of a
+/// checkpoint, also files that were begun after it and have become visible. Those of processes that live are left alone. May be
+/// repeated, and be done by several at once.
 ///
 /// # Errors
 /// [`crate::Error::File`] for a journal or a file that cannot be read or removed.
-pub(super) fn sweep(folder: &Path, lineages: &BTreeSet<Lineage>, pending: &[PendingPart]) -> Result<()> {
+pub(super) fn sweep(
+    folder: &Path,
+    lineages: &BTreeSet<Lineage>,
+    pending: &[PendingPart],
+    lengths: Option<&Lengths>,
+) -> Result<()> {
     let prefixes: Vec<String> = lineages.iter().map(|lineage| prefix(*lineage)).collect();
     let pending: HashSet<(&str, &str)> = pending.iter().map(|part| (part.bucket.as_str(), part.hidden.as_str())).collect();
     for entry in std::fs::read_dir(folder).map_err(|e| file_error(folder, e))? {
         let path = entry.map_err(|e| file_error(folder, e))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = name(&path);
         if name.ends_with(SUFFIX) && prefixes.iter().any(|prefix| name.starts_with(prefix)) {
-            sweep_run(folder, &path, &pending).map_err(|e| file_error(&path, e))?;
+            let covered = lengths.map_or(u64::MAX, |lengths| lengths.get(name).copied().unwrap_or(0));
+            sweep_run(folder, &path, &pending, covered).map_err(|e| file_error(&path, e))?;
         }
     }
     Ok(())
 }
 
-fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>) -> io::Result<()> {
+/// `covered`: how many of its files are older than the checkpoint.
+fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, covered: u64) -> io::Result<()> {
     let mut file = match File::open(journal) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
@@ -101,14 +124,21 @@ fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>) -> 
     }
     let mut lines = String::new();
     file.read_to_string(&mut lines)?;
-    for line in lines.lines() {
+    for (number, line) in (0..).zip(lines.lines()) {
         // The last one may have been cut off by the end of the process.
-        let Ok((inode, bucket, hidden)) = serde_json::from_str::<(u64, String, String)>(line) else { continue };
-        let path = folder.join(&bucket).join(&hidden);
-        // Another job may have begun a file of this name since.
-        if !pending.contains(&(bucket.as_str(), hidden.as_str())) && path.metadata().is_ok_and(|file| file.ino() == inode) {
-            tracing::debug!(path = %path.display(), "left by a run that has ended: removed");
-            absent(std::fs::remove_file(&path))?;
+        let Ok(line) = serde_json::from_str::<(u64, String, String, String)>(line) else { continue };
+        let (inode, bucket, hidden, visible) = line;
+        if pending.contains(&(bucket.as_str(), hidden.as_str())) {
+            continue;
+        }
+        let taken_back = (number >= covered).then_some(&visible);
+        for name in [Some(&hidden), taken_back].into_iter().flatten() {
+            let path = folder.join(&bucket).join(name);
+            // Another job may have begun a file of this name since.
+            if path.metadata().is_ok_and(|file| file.ino() == inode) {
+                tracing::debug!(path = %path.display(), "left by a run that has ended: removed");
+                absent(std::fs::remove_file(&path))?;
+            }
         }
     }
     absent(std::fs::remove_file(journal))

@@ -1,6 +1,6 @@
 use super::Settings;
 use super::bucket::Buckets;
-use super::journal::Lineage;
+use super::journal::{Lengths, Lineage};
 use super::part::PendingPart;
 use super::parts::PartFiles;
 use crate::codec::RecordCodec;
@@ -11,9 +11,10 @@ use std::sync::Arc;
 const PENDING: &str = "pending";
 /// The state: the number of the next file.
 const NEXT: &str = "next";
-
 /// The state: which runs have files that a job which goes on from here may find left behind.
 const LINEAGES: &str = "lineages";
+/// The state: how long the journals of this run were.
+const JOURNALS: &str = "journals";
 
 /// Processing time, in milliseconds UTC.
 type Now = Box<dyn Fn() -> i64>;
@@ -86,21 +87,23 @@ impl<T: Data> Operator for WriteFiles<T> {
             RecordCodec::new().section(PENDING, &pending)?,
             RecordCodec::new().section(NEXT, &self.files.next_number())?,
             RecordCodec::new().section(LINEAGES, &lineages)?,
+            RecordCodec::new().section(JOURNALS, &self.files.lengths())?,
         ];
         Ok(Snapshot { sections, deferred: Vec::new() })
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
-        let (mut pending, mut next, mut lineages) = (Vec::new(), 0, Vec::new());
+        let (mut pending, mut next, mut lineages, mut lengths) = (Vec::new(), 0, Vec::new(), Lengths::new());
         for section in &state.sections {
             match section.name.as_str() {
-                PENDING => pending.extend(RecordCodec::<Vec<PendingPart>>::new().from_section(section)?),
-                NEXT => next = next.max(RecordCodec::new().from_section(section)?),
-                LINEAGES => lineages.extend(RecordCodec::<Vec<Lineage>>::new().from_section(section)?),
+                PENDING => pending.extend(RecordCodec::<Vec<PendingPart>>::new().read_section(section)?),
+                NEXT => next = next.max(RecordCodec::new().read_section(section)?),
+                LINEAGES => lineages.extend(RecordCodec::<Vec<Lineage>>::new().read_section(section)?),
+                JOURNALS => lengths.extend(RecordCodec::<Vec<(String, u64)>>::new().read_section(section)?),
                 other => return Err(Error::Plan(format!("files have no state `{other}`"))),
             }
         }
-        self.files.recover(state.epoch, &pending, next, lineages)
+        self.files.recover(state.epoch, &pending, next, lineages, &lengths)
     }
 
     fn commits(&self) -> bool {

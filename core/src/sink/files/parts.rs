@@ -2,7 +2,7 @@
 
 use super::Settings;
 use super::bucket::check;
-use super::journal::{Journal, Lineage, sweep};
+use super::journal::{Journal, Lengths, Lineage, sweep};
 use super::part::{Part, PendingPart};
 use crate::io::{PendingFile, SealedFile, file_error, sync_folder};
 use crate::{Data, Result};
@@ -46,6 +46,8 @@ pub(super) struct PartFiles<T> {
     lineages: BTreeSet<Lineage>,
     /// Notes the files of this run; begun with the first one.
     journal: Option<Journal>,
+    /// Whether a checkpoint may count on files of this run.
+    counted_on: bool,
 }
 
 struct Sealed {
@@ -74,6 +76,7 @@ impl<T: Data> PartFiles<T> {
             touched: BTreeSet::new(),
             lineages,
             journal: None,
+            counted_on: false,
         })
     }
 
@@ -92,6 +95,11 @@ impl<T: Data> PartFiles<T> {
         &self.lineages
     }
 
+    /// How many files this run has begun, as its journal has them. Only where what was shown can be taken back.
+    pub(super) fn lengths(&self) -> Vec<(String, u64)> {
+        self.journal.iter().filter(|_| self.settings.transactional).map(Journal::length).collect()
+    }
+
     /// The journal. Before the first file, what a run of this program has left that failed before its first checkpoint is
     /// removed.
     fn journal(&mut self) -> Result<&mut Journal> {
@@ -99,7 +107,7 @@ impl<T: Data> PartFiles<T> {
             Some(journal) => Ok(journal),
             none => {
                 let folder = &self.settings.folder;
-                sweep(folder, &self.lineages, &[])?;
+                sweep(folder, &self.lineages, &[], None)?;
                 // All instances agree on the smallest, wherever they run.
                 let own = self.lineages.first().copied().unwrap_or(self.settings.lineage);
                 Ok(none.insert(Journal::begin(folder, own)?))
@@ -210,6 +218,7 @@ impl<T: Data> PartFiles<T> {
             self.sync(&touched)?;
         }
         self.epoch += 1;
+        self.counted_on |= self.settings.transactional;
         self.sealed.iter_mut().for_each(|sealed| sealed.promised = true);
         Ok(self.sealed.iter().map(|sealed| sealed.id.clone()).collect())
     }
@@ -242,6 +251,7 @@ impl<T: Data> PartFiles<T> {
         pending: &[PendingPart],
         next: u64,
         lineages: impl IntoIterator<Item = Lineage>,
+        lengths: &Lengths,
     ) -> Result<()> {
         self.epoch = epoch + 1;
         self.next = self.next.max(next);
@@ -254,7 +264,7 @@ impl<T: Data> PartFiles<T> {
         if !lineages.is_empty() {
             self.lineages = lineages;
         }
-        sweep(folder, &self.lineages, pending)
+        sweep(folder, &self.lineages, pending, self.settings.transactional.then_some(lengths))
     }
 
     /// Removes what is not visible, apart from files that the state of a checkpoint names: whoever continues from it needs them.
@@ -265,7 +275,9 @@ impl<T: Data> PartFiles<T> {
         for sealed in self.sealed.drain(..).filter(|sealed| sealed.promised) {
             // The job has its error already.
             drop(sealed.file.keep());
-            // And with it the journal: perhaps no checkpoint that completes names it.
+        }
+        if self.counted_on {
+            // Whoever goes on, from the last checkpoint or from one before it, finds in the journal what is left here.
             self.journal = None;
         }
     }

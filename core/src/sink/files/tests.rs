@@ -321,7 +321,7 @@ fn a_sink_that_is_killed_anywhere_goes_on_with_each_record_once() {
                         Checkpoint => sink.checkpoint_complete(epoch).unwrap(),
                         CutOff => {
                             let pending = state.sections.iter().find(|section| section.name == "pending").unwrap();
-                            let pending = crate::codec::RecordCodec::<Vec<PendingPart>>::new().from_section(pending).unwrap();
+                            let pending = crate::codec::RecordCodec::<Vec<PendingPart>>::new().read_section(pending).unwrap();
                             pending[0].recover(setting.folder.path()).unwrap();
                         }
                     }

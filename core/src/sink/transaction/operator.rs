@@ -83,7 +83,7 @@ impl<T: Data, S: TransactionalSink<T>> Operator for WriteTransactions<T, S> {
         // One section a former instance. Whatever order they come in, all instances agree on this one.
         let mut sections: Vec<&StateSection> = state.sections.iter().collect();
         sections.sort_unstable_by(|a, b| a.bytes.cmp(&b.bytes));
-        let former = sections.into_iter().map(|s| self.codec.from_section(s)).collect::<Result<Vec<_>>>()?;
+        let former = sections.into_iter().map(|s| self.codec.read_section(s)).collect::<Result<Vec<_>>>()?;
         self.recovered = true;
         self.sink.recover(&former.concat())?;
         // Those of one former instance stay together, in their order.

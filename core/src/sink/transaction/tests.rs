@@ -127,7 +127,7 @@ fn each_restored_transaction_is_committed_by_one_instance() {
             committed.extend(log.into_iter().skip(1));
             // What is committed is no state any more.
             let state = sink.snapshot(2).unwrap().sections.remove(0);
-            assert_eq!(RecordCodec::<Vec<String>>::new().from_section(&state).unwrap(), [""; 0]);
+            assert_eq!(RecordCodec::<Vec<String>>::new().read_section(&state).unwrap(), [""; 0]);
         }
         committed.sort();
         assert_eq!(committed, ["a@0:[0]", "a@1:[1]", "b@0:[0]", "b@1:[1]", "c@0:[0]", "c@1:[1]"]);
