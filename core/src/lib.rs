@@ -35,7 +35,7 @@ mod window;
 pub use asynchronous::{AsyncMap, Backoff};
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
 pub use checkpoint::{
-    CheckpointInfo, CheckpointReport, CheckpointStats, Checkpoints, OperatorInfo, RestoreFrom, StateInfo, StoredState,
+    CheckpointInfo, CheckpointReport, CheckpointStats, Checkpoints, OperatorInfo, RestoreFrom, StateInfo, StateValue, StoredState,
 };
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, Mode, format_bytes, parse_bytes};
 pub use control::request_savepoint;

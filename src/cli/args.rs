@@ -54,8 +54,8 @@ pub enum Command {
     /// List the checkpoints that a job keeps
     #[command(after_help = "Example:\n  fluvial checkpoints state/")]
     Checkpoints(CheckpointList),
-    /// List the states in a checkpoint or savepoint
-    #[command(after_help = "Example:\n  fluvial state state/")]
+    /// List the states in a checkpoint or savepoint, or export one
+    #[command(after_help = "Examples:\n  fluvial state state/\n  fluvial state state/ --state balance --out balance.parquet")]
     State(State),
     /// Have a running job take a savepoint: a checkpoint that is yours, from which this job or a changed one can begin
     #[command(after_help = "Example:\n  fluvial savepoint state/ --to before-the-upgrade --stop")]
@@ -81,8 +81,20 @@ pub struct State {
     /// A checkpoint, a savepoint, or a job's folder of checkpoints (the last one then)
     pub checkpoint: String,
     /// Print one line of JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "state")]
     pub json: bool,
+    /// Write the entries of this state: key group, key and value
+    #[arg(long, value_name = "NAME")]
+    pub state: Option<String>,
+    /// Of this operator, by uid or name, where several have a state of the name
+    #[arg(long, value_name = "UID", requires = "state")]
+    pub operator: Option<String>,
+    /// Only of this key: text, a number, or JSON
+    #[arg(long, requires = "state")]
+    pub key: Option<String>,
+    /// File to write (.jsonl, .parquet), or `-` to print lines of JSON
+    #[arg(long, default_value = "-", requires = "state")]
+    pub out: String,
 }
 
 #[derive(Args)]

@@ -5,8 +5,11 @@ use super::place::{Place, join};
 use super::retention::checkpoints;
 use super::state_file::{StateFile, verify};
 use super::stats::CheckpointReport;
+use crate::state::section;
 use crate::{Error, Result, StateSection};
+use fluvial_memory::{KeySchema, Schema};
 use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// A checkpoint or savepoint.
@@ -114,6 +117,17 @@ impl CheckpointInfo {
     }
 }
 
+/// An entry of a state.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StateValue {
+    /// The key group; `None` for state of an instance.
+    pub key_group: Option<u16>,
+    /// The key; null for state of an instance, and bytes where nobody said what they are.
+    pub key: Value,
+    /// The value.
+    pub value: Value,
+}
+
 /// The state in a checkpoint or savepoint, open for reading.
 pub struct StoredState {
     place: Arc<dyn Place>,
@@ -157,6 +171,50 @@ impl StoredState {
             }
         }
         Ok(())
+    }
+
+    /// Hands the entries of a state to `each`, of all keys or of the one whose text is `key` (`fluvial state --key`). Values are
+    /// read by the schema that is stored with them: the program that wrote them is not needed.
+    ///
+    /// # Errors
+    /// As [`StoredState::read`]; a key that cannot be one of the state's; values whose type could not be described.
+    pub fn values(
+        &self,
+        operator: Option<&str>,
+        state: &str,
+        key: Option<&str>,
+        mut each: impl FnMut(StateValue) -> Result<()>,
+    ) -> Result<()> {
+        let of_state = |error: fluvial_memory::Error| Error::Plan(format!("state `{state}`: {error}"));
+        let mut wanted: Option<Vec<u8>> = None;
+        self.read(operator, state, |section| {
+            let keys = (!section.keys.is_empty()).then(|| KeySchema::from_json(&section.keys)).transpose().map_err(of_state)?;
+            if let (Some(text), None) = (key, &wanted) {
+                let no_keys = || Error::Plan(format!("state `{state}` has no keys, so none is `{text}`"));
+                wanted = Some(keys.as_ref().ok_or_else(no_keys)?.encode_text(text).map_err(of_state)?);
+            }
+            let reader = Schema::from_json(&section.schema).and_then(|schema| schema.reader()).map_err(of_state)?;
+            if section.key_group.is_none()
+                && let Ok(value) = reader.read::<Value>(&section.bytes)
+            {
+                // The state of an instance may be one record.
+                return each(StateValue { key_group: None, key: Value::Null, value });
+            }
+            for entry in section::entries(&section) {
+                let (found, value) = entry?;
+                if wanted.as_ref().is_some_and(|wanted| wanted != found) {
+                    continue;
+                }
+                let key = match &keys {
+                    Some(keys) => keys.to_value(found).map_err(of_state)?,
+                    None if found.is_empty() => Value::Null,
+                    None => Value::from(found),
+                };
+                let value = reader.read(value).map_err(of_state)?;
+                each(StateValue { key_group: section.key_group, key, value })?;
+            }
+            Ok(())
+        })
     }
 
     /// The uid of the operator that has a state.

@@ -25,7 +25,7 @@ mod stats;
 mod store;
 mod writer;
 
-pub use inspect::{CheckpointInfo, OperatorInfo, StateInfo, StoredState};
+pub use inspect::{CheckpointInfo, OperatorInfo, StateInfo, StateValue, StoredState};
 pub use settings::{Checkpoints, RestoreFrom};
 pub(crate) use stats::SharedStats;
 pub use stats::{CheckpointReport, CheckpointStats};
