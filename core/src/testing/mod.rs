@@ -5,13 +5,18 @@
 //! announces watermarks as the harness would. [`check_restore`] is the test that every stateful operator passes: part of
 //! the input, snapshot, restore into other numbers of instances with split key groups, the rest, equal output.
 //!
-//! Trade-off: nothing is distributed, partitioned or delayed here; what depends on that is tested as a job.
+//! Trade-off: nothing is distributed, partitioned or delayed there; what depends on that is tested as a job. Of jobs,
+//! `check_late_barriers` wants the same results whenever a barrier reaches which source.
 
 #![allow(dead_code, reason = "only tests use it")]
 
+#[cfg(test)]
+mod barriers;
 mod driver;
 mod restore;
 
+#[cfg(test)]
+pub(crate) use barriers::{FAST, SLOW, check_late_barriers};
 #[allow(unused_imports, reason = "only tests use it")]
 pub(crate) use driver::{Emitted, OperatorDriver, context, instance};
 #[allow(unused_imports, reason = "only tests use it")]

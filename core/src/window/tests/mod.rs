@@ -1,6 +1,7 @@
 //! Windows driven by hand: the exact results of records, watermarks and clocks, their times and their order.
 
 mod assigners;
+mod barriers;
 mod evictors;
 mod functions;
 mod jobs;
