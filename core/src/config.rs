@@ -1,3 +1,6 @@
+use crate::checkpoint::Checkpoints;
+use crate::launch::Relaunch;
+use crate::restart::Restart;
 use crate::runtime::Interrupt;
 use crate::{Clock, Error, Result};
 use std::net::SocketAddr;
@@ -32,6 +35,12 @@ pub struct Config {
     /// How often a barrier goes through jobs although nobody keeps checkpoints: every operator then gives its state as of the
     /// barrier. It changes no result, which is what tests use it for. Default: never.
     pub barrier_interval: Option<Duration>,
+    /// Where streaming jobs keep their state, how often, and what they begin with. Default: they keep none.
+    pub checkpoints: Option<Checkpoints>,
+    /// Whether and when a job that has failed is started again. Default: never.
+    pub restart: Restart,
+    /// Starts the other processes again, where [`launch`](crate::launch) has started them. Set there.
+    pub relaunch: Option<Relaunch>,
     /// Has the jobs drain, or ends them, when it is raised. Every default has one of its own; clones of a configuration share theirs.
     pub interrupt: Interrupt,
 }
@@ -63,6 +72,9 @@ impl Default for Config {
             metrics_addr: None,
             stop_after: None,
             barrier_interval: None,
+            checkpoints: None,
+            restart: Restart::never(),
+            relaunch: None,
             interrupt: Interrupt::default(),
         }
     }
@@ -93,6 +105,9 @@ impl Config {
                 format_bytes(least as u64),
                 self.threads
             )));
+        }
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.check()?;
         }
         for (process, host) in self.hosts.iter().enumerate() {
             let (name, port) = host.rsplit_once(':').unwrap_or_default();

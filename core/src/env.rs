@@ -1,13 +1,15 @@
 //! The environment: where a program's jobs are built and run.
 
-use crate::graph::{Graph, GraphDescription, Node, NodeId, OperatorStats};
+use crate::checkpoint::{Checkpoints, JobStore, Part, SharedStats};
+use crate::graph::{Graph, GraphDescription, Lowered, Node, NodeId, OperatorStats};
 use crate::metrics::{Metrics, MetricsServer};
 use crate::report::{JobReport, Monitor, peak_resident};
-use crate::runtime::{JobControl, Mesh, RunConfig};
-use crate::{Config, Result};
+use crate::restart::{RestartReport, Restarts};
+use crate::runtime::{Checkpointing, JobControl, Mesh, RunConfig};
+use crate::{Config, Error, Result};
 use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -39,7 +41,15 @@ struct EnvShared {
     metrics: Metrics,
     metrics_server: Mutex<Option<MetricsServer>>,
     last_report: Mutex<Option<JobReport>>,
+    /// The job that runs now.
+    running: Mutex<Option<JobControl>>,
+    /// How often the processes of this program have been started again: meshes of different generations do not mix.
+    generation: AtomicU64,
 }
+
+/// Names the environment variable with the generation of a process that has been started again. Its jobs continue from their
+/// last checkpoints, if there are some.
+pub(crate) const GENERATION: &str = "FLUVIAL_GENERATION";
 
 /// What the jobs of an environment share.
 pub(crate) struct Session {
@@ -49,7 +59,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn start(config: &Config) -> Result<Self> {
+    fn start(config: &Config, generation: u64) -> Result<Self> {
         config.interrupt.check()?;
         let memory = MemoryManager::new(config.memory)?;
         let compression = if config.compress_spill { Compression::Lz4 } else { Compression::None };
@@ -62,6 +72,7 @@ impl Session {
         run.clock = config.clock.clone();
         run.stop_after = config.stop_after;
         run.barrier_interval = config.barrier_interval;
+        run.generation = generation;
         Ok(Self { memory, spill, mesh: Mesh::start(run)? })
     }
 }
@@ -84,6 +95,8 @@ impl Env {
             metrics: Metrics::default(),
             metrics_server: Mutex::default(),
             last_report: Mutex::default(),
+            running: Mutex::default(),
+            generation: std::env::var(GENERATION).ok().and_then(|g| g.parse().ok()).unwrap_or(0).into(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -127,6 +140,27 @@ impl Env {
         self.shared.metrics.clone()
     }
 
+    /// Takes a savepoint of the running job and waits until it is complete: a checkpoint that belongs to who asked for it, in a
+    /// folder of its own (or at a URL), from which this job, or a changed one, can begin ([`RestoreFrom::At`](crate::RestoreFrom)).
+    /// For any thread of the first process.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] if no job runs, it keeps no checkpoints, or this is not the first process; [`Error::Checkpoint`] if the
+    /// savepoint could not be completed: the job goes on then.
+    pub fn savepoint(&self, to: &str, then: AfterSavepoint) -> Result<()> {
+        let job = lock(&self.shared.running).clone();
+        let job = job.ok_or_else(|| Error::Plan("no job is running of which a savepoint could be taken".into()))?;
+        let waiter = match then {
+            AfterSavepoint::GoOn => job.savepoint(to, false)?,
+            AfterSavepoint::Stop => job.savepoint(to, true)?,
+            AfterSavepoint::Drain => job.drain_to(to)?,
+        };
+        match waiter.recv() {
+            Ok(result) => result.map_err(|problem| Error::Checkpoint(format!("savepoint {to}: {problem}"))),
+            Err(_) => Err(Error::Checkpoint(format!("savepoint {to}: the job ended before it was complete"))),
+        }
+    }
+
     /// Serves the metrics of this process over HTTP, if [`Config::metrics_addr`] says so, and gives the address: as
     /// configured, with the port that was taken for port 0. The first job does it too; whoever wants to know of an address
     /// that cannot be used before that, or the port, asks here. Ends with [`Env::close`].
@@ -160,16 +194,77 @@ impl Env {
         let streaming = graph.is_streaming(self.config().mode)?;
         graph.check_sides()?;
         graph.check_memory(name, self.config())?;
+        let checkpoints = self.config().checkpoints.as_ref().filter(|_| streaming && !graph.has_blocking());
+        let stats = SharedStats::default();
+        let mut restarts = Restarts::new(&self.config().restart);
+        let mut restarted: Vec<RestartReport> = Vec::new();
+        let mut started_as = Some(started_as);
         let mut started = lock(&self.shared.session);
-        let session = self.started(&mut started)?;
+        loop {
+            let began = Instant::now();
+            let session = self.started(&mut started)?;
+            let again = !restarted.is_empty() || self.shared.generation.load(Relaxed) > 0;
+            let checkpointed = checkpoints.map(|settings| Checkpointed { settings, again, stats: &stats });
+            let tell = |job: JobControl, from: Option<u64>| {
+                if let Some(last) = restarted.last_mut() {
+                    last.checkpoint = from;
+                }
+                if let Some(started_as) = started_as.take() {
+                    started_as(job);
+                }
+            };
+            let error = match self.attempt(name, graph.clone(), streaming, session, checkpointed, (called, tell)) {
+                Ok(report) => {
+                    let report = JobReport { checkpoints: stats.get(), restarts: restarted, ..report };
+                    *lock(&self.shared.last_report) = Some(report.clone());
+                    return Ok(report);
+                }
+                Err(error) => error,
+            };
+            let relaunch = match &error {
+                // The other processes can be started again with this job, if it was their first.
+                Error::Peer { .. } => match &self.config().relaunch {
+                    Some(relaunch) if lock(&self.shared.last_report).is_none() => Some(relaunch),
+                    _ => return Err(error),
+                },
+                _ => None,
+            };
+            let Some(delay) = restarts.after(&error, began, Instant::now()) else { return Err(error) };
+            tracing::warn!(job = name, %error, ?delay, "the job failed and is started again");
+            if let Some(relaunch) = relaunch {
+                // Its threads end before the processes of the next generation meet.
+                drop(started.take());
+                self.config().interrupt.sleep(delay)?;
+                let generation = self.shared.generation.fetch_add(1, Relaxed) + 1;
+                relaunch.start(generation)?;
+            } else {
+                self.config().interrupt.sleep(delay)?;
+            }
+            restarted.push(RestartReport { cause: error.to_string(), delay_seconds: delay.as_secs_f64(), checkpoint: None });
+        }
+    }
+
+    /// Runs a job once.
+    fn attempt(
+        &self,
+        name: &str,
+        graph: Graph,
+        streaming: bool,
+        session: &Session,
+        checkpointed: Option<Checkpointed<'_>>,
+        (called, started_as): (Instant, impl FnOnce(JobControl, Option<u64>)),
+    ) -> Result<JobReport> {
         // All at once, so that no operator that takes more than its minimum leaves another without.
         let segments = graph.nodes.iter().map(|n| n.memory).sum::<usize>() * self.config().threads;
         let pot = session.memory.reserve(&format!("job {name}"), segments)?;
         let lowered = graph.lower(name, &session.spill, &pot, (&self.config().clock, streaming));
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
-        let job = session.mesh.submit(&lowered.plan)?;
-        started_as(job.control());
+        let store = checkpointed.map(|c| c.open(name, &lowered, self.config())).transpose()?;
+        let from = store.as_ref().and_then(|open| open.store.restored());
+        let job = session.mesh.submit_with(&lowered.plan, store.as_ref().map(OpenStore::checkpointing))?;
+        let _running = Running::of(&self.shared, job.control());
+        started_as(job.control(), from);
         self.shared.metrics.watch(name, job.counters(), &lowered.metrics, &self.config().clock);
         let run = self.shared.metrics.publish_while(|| job.wait())?;
         let after = session.spill.stats();
@@ -193,7 +288,7 @@ impl Env {
             merge_passes: metrics.merge_passes.load(Relaxed),
             memory_peak: usage.iter().filter(|u| u.operator == node.name).map(|u| u.peak as u64).max().unwrap_or(0),
         });
-        let report = JobReport {
+        Ok(JobReport {
             job: name.to_owned(),
             seconds: run.elapsed.as_secs_f64(),
             records_in: lowered.metrics.iter().map(|m| m.rows_read.load(Relaxed)).sum(),
@@ -205,10 +300,10 @@ impl Env {
             spilled_bytes: after.bytes_written - before.bytes_written,
             spill_files: after.files - before.files,
             merge_passes: lowered.metrics.iter().map(|m| m.merge_passes.load(Relaxed)).sum(),
+            suspended: run.suspended,
             operators: operators.collect(),
-        };
-        *lock(&self.shared.last_report) = Some(report.clone());
-        Ok(report)
+            ..JobReport::default()
+        })
     }
 
     fn started<'a>(&self, session: &'a mut Option<Session>) -> Result<&'a mut Session> {
@@ -217,7 +312,7 @@ impl Env {
             none => {
                 // Before other processes are waited for.
                 self.serve_metrics()?;
-                Ok(none.insert(Session::start(&self.shared.config)?))
+                Ok(none.insert(Session::start(&self.shared.config, self.shared.generation.load(Relaxed))?))
             }
         }
     }
@@ -251,6 +346,71 @@ impl Env {
         let id = self.add(node);
         lock(&self.shared.pending).push(id);
         id
+    }
+}
+
+/// What a job does after a savepoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterSavepoint {
+    /// It goes on.
+    #[default]
+    GoOn,
+    /// It ends: nothing is read after the savepoint, and event time does not pass.
+    Stop,
+    /// It takes no more input, processes what it has to the end of event time (windows give their results), and ends with
+    /// the savepoint.
+    Drain,
+}
+
+/// Notes the job that runs, until it is dropped.
+struct Running<'a>(&'a EnvShared);
+
+impl<'a> Running<'a> {
+    fn of(shared: &'a EnvShared, job: JobControl) -> Self {
+        *lock(&shared.running) = Some(job);
+        Self(shared)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.running) = None;
+    }
+}
+
+/// How a run of a job keeps its state.
+struct Checkpointed<'a> {
+    settings: &'a Checkpoints,
+    /// Whether the job has run before, in this process or in one that is gone.
+    again: bool,
+    stats: &'a SharedStats,
+}
+
+impl Checkpointed<'_> {
+    fn open(&self, name: &str, lowered: &Lowered, config: &Config) -> Result<OpenStore> {
+        let (settings, processes) = (self.settings, config.hosts.len().max(1));
+        let part = Part { process: config.process, workers: processes * config.threads, local_workers: config.threads };
+        let store = JobStore::open(settings, self.again, name, lowered.identities.clone(), part, self.stats)?;
+        Ok(OpenStore { store: Arc::new(store), settings: settings.clone() })
+    }
+}
+
+/// The store of a run, closed when the run is over.
+struct OpenStore {
+    store: Arc<JobStore>,
+    settings: Checkpoints,
+}
+
+impl OpenStore {
+    fn checkpointing(&self) -> Checkpointing {
+        let (barriers, exactly_once) = (self.settings.policy(), self.settings.is_exactly_once());
+        Checkpointing { store: self.store.clone(), barriers, exactly_once }
+    }
+}
+
+impl Drop for OpenStore {
+    fn drop(&mut self) {
+        self.store.close();
     }
 }
 

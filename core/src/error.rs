@@ -40,6 +40,16 @@ pub enum Error {
     /// Columns.
     #[error(transparent)]
     Arrow(#[from] arrow_schema::ArrowError),
+    /// Checkpoints cannot be written, or the one to begin with cannot be read.
+    #[error("checkpoint: {0}")]
+    Checkpoint(String),
+    /// The job has ended with a savepoint, as it was told to. [`Mesh`](crate::runtime::Mesh) takes it for a good end; nobody
+    /// else sees it.
+    #[error("ended with the savepoint {savepoint}")]
+    Suspended {
+        /// Where it is.
+        savepoint: String,
+    },
     /// Another process of the mesh is gone.
     #[error("process {process} is gone: {message}")]
     Peer {

@@ -3,12 +3,15 @@
 //! A started process holds the reading end of a pipe as its standard input. The pipe ends when the first process lets go of
 //! it, or dies: then the started one is interrupted. So nobody is left behind, however the first process ends.
 
+use crate::env::GENERATION;
 use crate::metrics;
 use crate::runtime::Interrupt;
 use crate::{Config, Error, Result, exit_code};
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -24,7 +27,15 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// The processes that this one has started. They are ended when it is dropped.
 pub struct Children {
-    children: Vec<Started>,
+    started: Arc<Mutex<Vec<Started>>>,
+}
+
+/// Starts the other processes of this program, and starts them again: see [`Config::relaunch`].
+#[derive(Clone)]
+pub struct Relaunch {
+    hosts: Arc<[String]>,
+    /// The same as those of the [`Children`].
+    started: Arc<Mutex<Vec<Started>>>,
 }
 
 struct Started {
@@ -59,25 +70,53 @@ pub fn launch(processes: usize, config: &mut Config) -> Result<Option<Children>>
         (0..processes).try_for_each(|process| metrics::check(metrics::of_process(address, process)?))?;
     }
     config.hosts = free_addresses(processes)?;
-    let program = std::env::current_exe().map_err(cannot)?;
-    let mut children = Children { children: Vec::new() };
-    for process in 1..processes {
-        let mut child = Command::new(&program)
-            .args(std::env::args_os().skip(1))
-            .env(HOSTS, config.hosts.join(","))
-            .env(PROCESS, process.to_string())
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(cannot)?;
-        let stderr = child.stderr.take();
-        children.children.push(Started { process, child, said: None });
-        if let (Some(stderr), Some(started)) = (stderr, children.children.last_mut()) {
-            let relay = thread::Builder::new().name(format!("process-{process}"));
-            started.said = Some(relay.spawn(move || relay_lines(stderr)).map_err(cannot)?);
-        }
-    }
+    let relaunch = Relaunch { hosts: config.hosts.as_slice().into(), started: Arc::default() };
+    let children = Children { started: relaunch.started.clone() };
+    let generation = std::env::var(GENERATION).ok().and_then(|g| g.parse().ok()).unwrap_or(0);
+    relaunch.start(generation)?;
+    config.relaunch = Some(relaunch);
     Ok(Some(children))
+}
+
+impl Relaunch {
+    /// Starts all of them, in the place of those that there were, which are ended first.
+    ///
+    /// # Errors
+    /// One could not be started.
+    pub(crate) fn start(&self, generation: u64) -> Result<()> {
+        let program = std::env::current_exe().map_err(cannot)?;
+        let mut started = lock(&self.started);
+        end(&mut started);
+        started.clear();
+        for process in 1..self.hosts.len() {
+            let mut child = Command::new(&program)
+                .args(std::env::args_os().skip(1))
+                .env(HOSTS, self.hosts.join(","))
+                .env(PROCESS, process.to_string())
+                .env(GENERATION, generation.to_string())
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .map_err(cannot)?;
+            let stderr = child.stderr.take();
+            started.push(Started { process, child, said: None });
+            if let (Some(stderr), Some(started)) = (stderr, started.last_mut()) {
+                let relay = thread::Builder::new().name(format!("process-{process}"));
+                started.said = Some(relay.spawn(move || relay_lines(stderr)).map_err(cannot)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Relaunch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relaunch").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 fn cannot(error: io::Error) -> Error {
@@ -120,9 +159,10 @@ impl Children {
     ///
     /// # Errors
     /// [`Error::Peer`] for the first that did not end well, with the last line that it wrote to its standard error.
-    pub fn wait(mut self) -> Result<()> {
+    pub fn wait(self) -> Result<()> {
         let mut result = Ok(());
-        for mut started in self.children.drain(..) {
+        let all = std::mem::take(&mut *lock(&self.started));
+        for mut started in all {
             result = result.and(started.outcome());
         }
         result
@@ -133,11 +173,11 @@ impl Children {
     ///
     /// # Errors
     /// That of `result`, else as [`Children::wait`].
-    pub fn conclude<T>(mut self, result: Result<T>) -> Result<T> {
+    pub fn conclude<T>(self, result: Result<T>) -> Result<T> {
         match result {
             Ok(value) => self.wait().map(|()| value),
             Err(Error::Peer { process, message }) => {
-                if let Some(lost) = self.children.iter_mut().find(|started| started.process == process)
+                if let Some(lost) = lock(&self.started).iter_mut().find(|started| started.process == process)
                     // Its end may not have been noted yet when its sockets are closed.
                     && lost.ends_within(Duration::from_millis(200))
                 {
@@ -184,15 +224,20 @@ impl Started {
 
 impl Drop for Children {
     fn drop(&mut self) {
-        // All at once: each hears of it by the end of its standard input.
-        self.children.iter_mut().for_each(|started| drop(started.child.stdin.take()));
-        let deadline = Instant::now() + GRACE;
-        for started in &mut self.children {
-            if !started.ends_within(deadline.saturating_duration_since(Instant::now())) {
-                let _ = started.child.kill();
-            }
-            // So that it does not stay a zombie.
-            let _ = started.child.wait();
+        end(&mut lock(&self.started));
+    }
+}
+
+/// Ends processes, and waits until they have.
+fn end(all: &mut [Started]) {
+    // All at once: each hears of it by the end of its standard input.
+    all.iter_mut().for_each(|started| drop(started.child.stdin.take()));
+    let deadline = Instant::now() + GRACE;
+    for started in all {
+        if !started.ends_within(deadline.saturating_duration_since(Instant::now())) {
+            let _ = started.child.kill();
         }
+        // So that it does not stay a zombie.
+        let _ = started.child.wait();
     }
 }

@@ -4,6 +4,7 @@ mod asynchronous;
 mod batch;
 mod blocking;
 mod chain;
+mod checkpoint;
 mod codec;
 mod config;
 mod env;
@@ -18,6 +19,7 @@ mod operator;
 mod process;
 mod queue;
 mod report;
+mod restart;
 pub mod runtime;
 mod sink;
 mod source;
@@ -31,13 +33,16 @@ mod window;
 
 pub use asynchronous::{AsyncMap, Backoff};
 pub use batch::{Batch, Change, Position, Records, TypedRecords};
+pub use checkpoint::{
+    CheckpointInfo, CheckpointReport, CheckpointStats, Checkpoints, OperatorInfo, RestoreFrom, StateInfo, StoredState,
+};
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, Mode, format_bytes, parse_bytes};
-pub use env::Env;
+pub use env::{AfterSavepoint, Env};
 pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
 pub use interval::{IntervalContext, IntervalJoin, TimeBound};
-pub use launch::{Children, launch};
+pub use launch::{Children, Relaunch, launch};
 pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
 pub use operator::{
     DeferredState, Operator, OperatorContext, Output, Restored, SectionSink, Shared, Snapshot, Source, StateSection,
@@ -49,6 +54,7 @@ pub use process::{
     TimeDomain, Timer,
 };
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
+pub use restart::{Restart, RestartReport};
 pub use runtime::Interrupt;
 pub use sink::{CollectStream, FileSink, SocketOptions};
 pub use source::{ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile};

@@ -1,4 +1,6 @@
+use crate::checkpoint::CheckpointStats;
 use crate::graph::{NodeMetrics, OperatorStats};
+use crate::restart::RestartReport;
 use fluvial_memory::SpillManager;
 use serde::Serialize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,7 +32,13 @@ pub struct JobReport {
     pub spill_files: u64,
     /// Times that spilled runs were merged and written again before the last merge.
     pub merge_passes: u64,
-    /// By operator.
+    /// What its checkpoints were like.
+    pub checkpoints: CheckpointStats,
+    /// How often it was started again in this process, and why.
+    pub restarts: Vec<RestartReport>,
+    /// Where its state is, if it ended with a savepoint before the end of its input.
+    pub suspended: Option<String>,
+    /// By operator, of the last run.
     pub operators: Vec<OperatorStats>,
 }
 

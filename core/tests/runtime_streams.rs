@@ -3,7 +3,8 @@
 mod kit;
 
 use fluvial_core::runtime::{
-    CheckpointStore, Edge, JobControl, Mesh, NodeKind, Plan, Route, RunConfig, RunReport, RunningJob, SaveDone, SnapshotPart,
+    CheckpointStore, Checkpointing, Completion, Edge, JobControl, Mesh, NodeKind, Plan, RestoredInstance, Route, RunConfig,
+    RunReport, RunningJob, SaveDone, SnapshotPart,
 };
 use fluvial_core::{
     Batch, Error, Operator, OperatorContext, Output, Progress, Restored, Result, Snapshot, Source, StateSection, Waker,
@@ -190,22 +191,29 @@ impl CheckpointStore for Memory {
     fn first_epoch(&self) -> u64 {
         self.restored.map_or(0, |epoch| epoch + 1)
     }
-    fn load(&self, context: &OperatorContext) -> Result<Option<Restored>> {
+    fn load(&self, context: &OperatorContext) -> Result<Option<RestoredInstance>> {
         let Some(epoch) = self.restored else { return Ok(None) };
         let parts = self.parts.lock().unwrap();
-        let of_node = parts[&epoch].iter().filter(|p| p.node == context.node);
+        let of_node = of_node_parts(&parts[&epoch], context.node);
         // As with a real store, key groups (here: the key itself) go to their owner, other state to everybody.
         let mine = |s: &&StateSection| s.key_group.is_none_or(|key| key as usize % context.workers == context.worker);
         let sections = of_node.flat_map(|p| p.snapshot.sections.iter()).filter(mine).cloned().collect();
-        Ok(Some(Restored { epoch, sections }))
+        let watermark = of_node_parts(&parts[&epoch], context.node).map(|p| p.watermark).min().unwrap_or(i64::MIN);
+        Ok(Some(RestoredInstance { state: Restored { epoch, sections }, watermark, ended: false }))
     }
     fn save(&self, part: SnapshotPart, done: SaveDone) {
         self.writer.lock().unwrap().send((part, done)).unwrap();
     }
-    fn complete(&self, epoch: u64) -> Result<()> {
-        let _ = self.completed.lock().unwrap().send(epoch);
-        Ok(())
+    fn complete(&self, completion: Completion, done: SaveDone) {
+        if !completion.last {
+            let _ = self.completed.lock().unwrap().send(completion.epoch);
+        }
+        done(Ok(()));
     }
+}
+
+fn of_node_parts(parts: &[SnapshotPart], node: usize) -> impl Iterator<Item = &SnapshotPart> {
+    parts.iter().filter(move |p| p.node == node)
 }
 
 fn section(name: &str, key_group: Option<u16>, words: &[u64]) -> StateSection {
@@ -346,7 +354,7 @@ fn a_restored_job_goes_on_exactly_once_with_what_was_in_a_loop() {
         let mut restored = None;
         for _ in 0..2 {
             let (store, completions) = Memory::new(Arc::clone(&parts), restored);
-            let job = mesh.submit_with(&plan, Some(store)).unwrap();
+            let job = mesh.submit_with(&plan, Some(Checkpointing::new(store))).unwrap();
             restored = Some(checkpoints(&job.control(), &completions, 3));
             job.control().abort(Error::User("a failure".into()));
             let error = finish(job).unwrap_err().to_string();
@@ -359,7 +367,7 @@ fn a_restored_job_goes_on_exactly_once_with_what_was_in_a_loop() {
         let count = positions.iter().max().unwrap() + 5_000;
         end.store(count, SeqCst);
         let (store, _completions) = Memory::new(parts, restored);
-        finish(mesh.submit_with(&plan, Some(store)).unwrap()).unwrap();
+        finish(mesh.submit_with(&plan, Some(Checkpointing::new(store))).unwrap()).unwrap();
         assert_eq!(*results.lock().unwrap(), expected(count), "{workers} workers, {sections} batches in the loop");
     }
 }

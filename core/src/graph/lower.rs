@@ -1,6 +1,7 @@
 use super::gate::{Gate, GatedSource, Opens, StartLine, gates};
 use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskContext, Timing};
 use crate::chain::AnyCollector;
+use crate::checkpoint::NodeIdentity;
 use crate::runtime::{Edge, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route};
 use crate::time::{AssignedSource, AssigningOperator};
 use crate::{Batch, Clock, OperatorContext, Result};
@@ -17,6 +18,8 @@ pub(crate) struct Lowered {
     pub(crate) metrics: Vec<Arc<NodeMetrics>>,
     /// Counts what each node spills.
     pub(crate) spills: Vec<SpillManager>,
+    /// Who they are across runs: state is that of the first operation of a chain.
+    pub(crate) identities: Vec<NodeIdentity>,
 }
 
 /// The gates that a node waits for.
@@ -52,11 +55,13 @@ impl Graph {
         let ample = pot.minimum() * AMPLE <= pot.limit();
         let spills: Vec<SpillManager> = chains.iter().map(|_| spill.counted()).collect();
         let mut fingerprint = Vec::new();
+        let mut identities = Vec::new();
         let plan = chains.iter().enumerate().map(|(id, chain)| {
             let members: Vec<_> = chain.nodes.iter().map(|&n| nodes[n].clone()).collect();
             let labels: Vec<_> = members.iter().map(|n| n.label().to_owned()).collect();
             let uids: Vec<_> = chain.nodes.iter().map(|&n| description.nodes[n].uid.as_str()).collect();
             fingerprint.push(format!("{} ({})", labels.join(" -> "), uids.join(" ")));
+            identities.push(NodeIdentity { uid: uids[0].to_owned(), name: labels.join(" -> "), named: members[0].uid.is_some() });
             let resources = Resources {
                 spill: spills[id].clone(),
                 metrics: metrics[id].clone(),
@@ -76,7 +81,12 @@ impl Graph {
             }
         });
         let nodes = plan.collect();
-        Lowered { plan: Plan { name: name.to_owned(), nodes, fingerprint, drains: time.1 }, metrics, spills }
+        Lowered { plan: Plan { name: name.to_owned(), nodes, fingerprint, drains: time.1 }, metrics, spills, identities }
+    }
+
+    /// Whether an operation gives its results only at the end of its input, and keeps no state that a checkpoint could have.
+    pub(crate) fn has_blocking(&self) -> bool {
+        self.nodes.iter().any(|node| node.timing == Timing::AtTheEnd)
     }
 
     /// For each node the gates that it waits for, and the one that it opens.

@@ -13,6 +13,7 @@ mod memory;
 mod task;
 
 pub use explain::{GraphDescription, InputDescription, NodeDescription};
+pub(crate) use lower::Lowered;
 pub use task::OperatorStats;
 pub(crate) use task::{NodeMetrics, TaskContext};
 

@@ -1,5 +1,6 @@
 //! Builds a plan's dataflow on one worker: one substrate operator a node, one of its outputs an edge.
 
+use super::epochs::RestoredInstance;
 use super::failure::guard;
 use super::inlet::Inlet;
 use super::instance::Instance;
@@ -12,7 +13,7 @@ use super::source::SourceHarness;
 use super::streaming_head::StreamingHead;
 use super::time::{Supersteps, Time};
 use super::wake::Wake;
-use crate::{Batch, Operator, OperatorContext, Output, Progress, Restored, Result};
+use crate::{Batch, Operator, OperatorContext, Output, Progress, Result};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -100,13 +101,16 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
     let instance = Instance::new(job.clone(), (node.id, worker), Outlets::new(ports), wake, activator);
     // An operator with state of a former run asks for the timers in it, an assigner for the time of its first look.
     let asks = Cell::new(matches!(node.kind, NodeKind::TimestampAssigner(_)));
+    // What the runtime itself knows of the former run: event time, and whether the operator had ended.
+    let former = Cell::new((i64::MIN, false));
     let operator = |factory: &OperatorFactory| {
         make(job, node, || {
             let mut operator = factory(&context)?;
             operator.open(&context)?;
-            if let Some(state) = restored(job, &context)? {
+            if let Some(RestoredInstance { state, watermark, ended }) = restored(job, &context)? {
                 operator.restore(state)?;
                 asks.set(true);
+                former.set((watermark, ended));
             }
             Ok(operator)
         })
@@ -117,8 +121,9 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
             let source = make(job, node, || {
                 let mut source = factory(&context)?;
                 source.open(&context)?;
-                if let Some(state) = restored(job, &context)? {
+                if let Some(RestoredInstance { state, watermark, ended }) = restored(job, &context)? {
                     source.restore(state)?;
+                    former.set((watermark, ended));
                 }
                 Ok(source)
             });
@@ -142,7 +147,9 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
             Harness::StreamingHead(head)
         }
     };
-    if asks.get() {
+    let (watermark, ended) = former.get();
+    harness.restored(watermark, ended);
+    if asks.get() && !ended {
         harness.instance().outlets.set_timer(i64::MIN);
     }
     builder.build_reschedule(move |capabilities| {
@@ -167,6 +174,15 @@ impl Harness {
         }
     }
 
+    fn restored(&mut self, watermark: i64, ended: bool) {
+        match self {
+            Self::Source(harness) => harness.restored(watermark, ended),
+            Self::Operator(harness) => harness.restored(watermark, ended),
+            // It takes back its part by itself.
+            Self::StreamingHead(_) => {}
+        }
+    }
+
     fn activate(&mut self, frontiers: &[MutableAntichain<Time>]) -> bool {
         match self {
             Self::Source(harness) => harness.activate(),
@@ -176,7 +192,7 @@ impl Harness {
     }
 }
 
-fn restored(job: &Job, context: &OperatorContext) -> Result<Option<Restored>> {
+fn restored(job: &Job, context: &OperatorContext) -> Result<Option<RestoredInstance>> {
     job.options.checkpoints.as_ref().map_or(Ok(None), |store| store.load(context))
 }
 

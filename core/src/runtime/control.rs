@@ -4,7 +4,7 @@
 //! Messages go over a dataflow of their own, on the same workers, never connected to the data. It lives as long as the
 //! mesh and never makes progress: its only capability is held to the end.
 
-use super::epochs::{Agreement, completed};
+use super::epochs::Barrier;
 use super::idle::Status;
 use super::interrupt::Interrupt;
 use super::job::{Job, NodeReport, Topology};
@@ -30,8 +30,8 @@ pub(super) enum Message {
     Failed { job: u64, failure: Failure },
     /// Took back its `Meet` before all processes had met: it will not run the job.
     Withdrawn { job: u64, failure: Failure },
-    /// All instances of this process have finished. To process 0.
-    Finished { job: u64 },
+    /// All instances of this process have finished; what its store says of that. To process 0.
+    Finished { job: u64, said: String },
     /// All instances of all processes have finished. From process 0.
     Commit { job: u64 },
     /// The job drains.
@@ -41,9 +41,10 @@ pub(super) enum Message {
     /// Somebody wants a barrier. To process 0.
     Trigger { job: u64 },
     /// Sources pass all barriers up to this one. From process 0.
-    Barrier { job: u64, epoch: u64 },
-    /// All instances of this process have passed the end of `epoch`; `problem`: a part could not be stored. To process 0.
-    Passed { job: u64, epoch: u64, problem: Option<String> },
+    Barrier { job: u64, epoch: u64, barrier: Barrier },
+    /// All instances of this process have passed the end of `epoch`: what its store says of that, or why a part could not be
+    /// stored. To process 0.
+    Passed { job: u64, epoch: u64, said: std::result::Result<String, String> },
     /// The checkpoint of `epoch` is complete, or will not be. From process 0.
     Decided { job: u64, epoch: u64, complete: bool },
     /// What an instance of a source says of its watermark.
@@ -60,22 +61,37 @@ pub(super) enum Message {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Failure {
     operator: Option<String>,
-    interrupted: bool,
+    kind: FailureKind,
     message: String,
+}
+
+/// What somebody else has to know of an error beside its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum FailureKind {
+    Interrupted,
+    Suspended,
+    Checkpoint,
+    Other,
 }
 
 impl Failure {
     pub(super) fn of(error: &Error) -> Self {
         match error {
-            Error::Operator { operator, source } => {
-                Self { operator: Some(operator.clone()), interrupted: false, message: source.to_string() }
-            }
-            other => Self { operator: None, interrupted: matches!(other, Error::Interrupted), message: other.to_string() },
+            Error::Operator { operator, source } => Self { operator: Some(operator.clone()), ..Self::of(source) },
+            Error::Interrupted => Self { operator: None, kind: FailureKind::Interrupted, message: String::new() },
+            Error::Suspended { savepoint } => Self { operator: None, kind: FailureKind::Suspended, message: savepoint.clone() },
+            Error::Checkpoint(message) => Self { operator: None, kind: FailureKind::Checkpoint, message: message.clone() },
+            other => Self { operator: None, kind: FailureKind::Other, message: other.to_string() },
         }
     }
 
     pub(super) fn into_error(self) -> Error {
-        let source = if self.interrupted { Error::Interrupted } else { Error::User(self.message) };
+        let source = match self.kind {
+            FailureKind::Interrupted => Error::Interrupted,
+            FailureKind::Suspended => Error::Suspended { savepoint: self.message },
+            FailureKind::Checkpoint => Error::Checkpoint(self.message),
+            FailureKind::Other => Error::User(self.message),
+        };
         match self.operator {
             Some(operator) => Error::Operator { operator, source: Box::new(source) },
             None => source,
@@ -95,8 +111,6 @@ pub(super) struct MeshShared {
     pub topology: Topology,
     state: Mutex<MeshState>,
     changed: Condvar,
-    /// In process 0: who has passed which epoch of the current job.
-    agreement: Mutex<Agreement>,
     outbox: Mutex<Vec<(usize, Message)>>,
     outbox_wake: OnceLock<Wake>,
 }
@@ -111,8 +125,6 @@ pub(super) struct MeshState {
     /// Fingerprints of jobs to come or running, by job and process.
     meets: HashMap<(u64, usize), Vec<String>>,
     outcomes: HashMap<(u64, usize), Outcome>,
-    /// Processes whose instances have all finished, by job.
-    finished: HashMap<u64, usize>,
     /// The last job for which all processes have met, as seen from here.
     met: Option<u64>,
     /// Jobs that another process will not run.
@@ -146,7 +158,6 @@ impl MeshShared {
             topology,
             state: Mutex::default(),
             changed: Condvar::new(),
-            agreement: Mutex::default(),
             outbox: Mutex::default(),
             outbox_wake: OnceLock::new(),
         }
@@ -218,16 +229,9 @@ impl MeshShared {
                     self.broken(Some(from), &failure.into_error().to_string());
                 }
             }
-            Message::Finished { job } => {
-                let all = {
-                    let mut state = self.lock();
-                    let finished = state.finished.entry(job).or_default();
-                    *finished += 1;
-                    *finished == self.topology.processes
-                };
-                if all {
-                    self.broadcast(&Message::Commit { job });
-                    self.receive(from, Message::Commit { job });
+            Message::Finished { job, said } => {
+                if let Some(running) = self.job(job) {
+                    running.process_finished(from, said);
                 }
             }
             Message::Commit { job } => {
@@ -250,26 +254,17 @@ impl MeshShared {
             }
             Message::Trigger { job } => {
                 if let Some(running) = self.job(job) {
-                    let epoch = running.next_barrier();
-                    self.broadcast(&Message::Barrier { job, epoch });
-                    running.barrier(epoch);
+                    running.send_barrier(&Barrier::Checkpoint);
                 }
             }
-            Message::Barrier { job, epoch } => {
+            Message::Barrier { job, epoch, barrier } => {
                 if let Some(job) = self.job(job) {
-                    job.barrier(epoch);
+                    job.barrier(epoch, &barrier);
                 }
             }
-            Message::Passed { job, epoch, problem } => {
+            Message::Passed { job, epoch, said } => {
                 if let Some(running) = self.job(job) {
-                    // Checkpoints are completed one after the other, in the order of their epochs.
-                    let mut agreement = self.agreement.lock().unwrap_or_else(|e| e.into_inner());
-                    agreement.passed(job, epoch, problem);
-                    while let Some((epoch, stored)) = agreement.next(job, running.first_epoch, self.topology.processes) {
-                        let complete = stored && completed(running.options.checkpoints.as_deref(), epoch);
-                        self.broadcast(&Message::Decided { job, epoch, complete });
-                        running.decided(epoch, complete);
-                    }
+                    running.process_passed(from, epoch, said);
                 }
             }
             Message::Decided { job, epoch, complete } => {
@@ -323,10 +318,7 @@ impl MeshShared {
 
     /// The job is over here.
     pub(super) fn end(&self) {
-        let mut state = self.lock();
-        if let Some(job) = state.job.take() {
-            state.finished.remove(&job.id);
-        }
+        self.lock().job = None;
     }
 
     /// One local worker has left the job's dataflow.
@@ -369,12 +361,12 @@ impl MeshShared {
     }
 
     /// Waits until the local workers have left the job, and meanwhile has happen what is to happen by time.
-    fn wait_for_workers(&self, job: &Job) -> Result<()> {
+    fn wait_for_workers(&self, job: &Arc<Job>) -> Result<()> {
         let mut schedule = Schedule::new(job);
         loop {
             schedule.act(job);
             let mut state = self.lock();
-            while !schedule.due() {
+            while !schedule.due(job) {
                 if state.done >= self.topology.threads {
                     return Ok(());
                 }
@@ -431,7 +423,7 @@ impl MeshShared {
     }
 
     /// Waits for the local workers to leave the job, then tells the others how it went here and hears how it went there.
-    pub(super) fn conclude(&self, job: &Job) -> Result<Vec<Outcome>> {
+    pub(super) fn conclude(&self, job: &Arc<Job>) -> Result<Vec<Outcome>> {
         self.wait_for_workers(job)?;
         let ours = Outcome { failure: job.failure(), nodes: job.report() };
         self.broadcast(&Message::Outcome { job: job.id, outcome: ours.clone() });

@@ -1,7 +1,7 @@
 //! What every harness has: its place in the job, its outputs, how it is called again, its epoch, and what it counts.
 
 use super::counters::{InstanceCounters, add};
-use super::epochs::SnapshotPart;
+use super::epochs::{BarrierCost, SnapshotPart};
 use super::job::{Job, named};
 use super::outlet::Outlets;
 use super::time::Time;
@@ -137,10 +137,15 @@ impl Instance {
     }
 
     /// The barrier that ends the current epoch has passed: hands the state over and goes on in the next.
-    pub(super) fn pass_barrier(&mut self, snapshot: Snapshot) -> Result<()> {
+    pub(super) fn pass_barrier(&mut self, snapshot: Snapshot, cost: BarrierCost) -> Result<()> {
         self.outlets.flush()?;
-        self.save(self.epoch, snapshot, false);
+        self.save(self.epoch, snapshot, cost);
         self.enter_next_epoch()
+    }
+
+    /// Begins with the event time of a checkpoint.
+    pub(super) fn begin_at(&mut self, watermark: i64) {
+        self.at.watermark = watermark;
     }
 
     /// Goes on in the next epoch; the state at the end of this one is handed over later.
@@ -154,7 +159,7 @@ impl Instance {
         self.outlets.flush()?;
         self.outlets.close();
         self.counters.watermark.store(i64::MAX, Relaxed);
-        self.save(self.epoch, snapshot, true);
+        self.hand_over(self.epoch, snapshot, Some(i64::MAX), BarrierCost::default());
         Ok(())
     }
 
@@ -163,18 +168,23 @@ impl Instance {
         self.job.options.checkpoints.is_some()
     }
 
-    pub(super) fn save(&self, epoch: u64, snapshot: Snapshot, ended: bool) {
-        let name = self.name().to_owned();
-        let part = SnapshotPart { node: self.node, name, worker: self.worker, epoch, ended, snapshot };
-        self.job.save(part);
+    /// Hands over the state at the end of an epoch.
+    pub(super) fn save(&self, epoch: u64, snapshot: Snapshot, cost: BarrierCost) {
+        self.hand_over(epoch, snapshot, None, cost);
+    }
+
+    fn hand_over(&self, epoch: u64, snapshot: Snapshot, end: Option<i64>, cost: BarrierCost) {
+        let (name, watermark) = (self.name().to_owned(), end.unwrap_or(self.at.watermark));
+        let (node, worker, ended) = (self.node, self.worker, end.is_some());
+        self.job.save(SnapshotPart { node, name, worker, epoch, ended, watermark, cost, snapshot });
     }
 
     /// The next epoch whose fate is known and has not been told.
     pub(super) fn next_fate(&mut self) -> Option<(u64, bool)> {
         // An instance hears of a checkpoint that it was part of, so not before it has passed the barrier.
-        let fate = self.job.fate(self.told)?;
-        self.told += 1;
-        Some((self.told - 1, fate))
+        let (epoch, complete) = self.job.fate_from(self.told)?;
+        self.told = epoch + 1;
+        Some((epoch, complete))
     }
 
     /// Whether all instances everywhere have finished.

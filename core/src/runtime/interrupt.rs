@@ -2,7 +2,8 @@ use super::mesh::JobControl;
 use crate::{Error, Result};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 /// Ends jobs from outside: a program's handler for Ctrl-C raises it. Clones are the same interrupt; it is part of a
 /// [`Config`](crate::Config), so that all environments with that configuration share it.
@@ -30,6 +31,8 @@ struct InterruptShared {
     /// How often it was raised.
     raised: AtomicUsize,
     running: Mutex<Vec<JobControl>>,
+    /// Called, with `running`, when it is raised.
+    changed: Condvar,
     /// How many of those drain when it is raised once.
     draining: AtomicUsize,
 }
@@ -40,6 +43,7 @@ impl Interrupt {
     pub fn raise(&self) -> usize {
         let first = self.shared.raised.fetch_add(1, SeqCst) == 0;
         let running = self.running().clone();
+        self.shared.changed.notify_all();
         for job in &running {
             if first && job.drains() { job.stop() } else { job.abort(Error::Interrupted) }
         }
@@ -61,6 +65,23 @@ impl Interrupt {
     /// [`Error::Interrupted`] once it was raised.
     pub fn check(&self) -> Result<()> {
         if self.is_raised() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Waits for so long.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] at once when it is raised.
+    pub(crate) fn sleep(&self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        let mut running = self.running();
+        while !self.is_raised() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            running = self.shared.changed.wait_timeout(running, left).unwrap_or_else(|e| e.into_inner()).0;
+        }
+        Err(Error::Interrupted)
     }
 
     /// Has the job end when it is raised, until the guard is dropped.

@@ -3,15 +3,17 @@
 use super::control::{Failure, MeshShared, Message};
 use super::counters::JobCounters;
 use super::credit::CreditReturn;
-use super::epochs::{CheckpointStore, Epochs, SnapshotPart};
+use super::epochs::{Agreement, Barrier, CheckpointStore, Completion, Epochs, Fates, SnapshotPart};
 use super::idle::{Status, Statuses};
 use super::permit::{EdgeBudget, Gate};
 use super::plan::Plan;
+use super::schedule::BarrierPolicy;
 use super::wake::Wake;
 use crate::{Clock, Error, Result, Shared};
 use fluvial_memory::MemoryManager;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -79,7 +81,7 @@ impl NodeReport {
 pub(super) struct JobOptions {
     /// When the job takes no more input, milliseconds UTC by its clock.
     pub stop_at: Option<i64>,
-    pub barrier_interval: Option<Duration>,
+    pub barriers: BarrierPolicy,
     pub edge_budget: EdgeBudget,
     pub exactly_once: bool,
     pub stash_bytes: usize,
@@ -105,9 +107,22 @@ pub(super) struct Job {
     pub rounds: Rounds,
     /// The barrier that sources are to pass: the epoch after it.
     requested: AtomicU64,
-    /// Epochs whose checkpoints are complete (true) or will not be.
-    fates: Mutex<BTreeMap<u64, bool>>,
+    fates: Mutex<Fates>,
     epochs: Mutex<Epochs>,
+    /// In process 0: what all processes say of epochs.
+    agreement: Mutex<Agreement>,
+    /// In process 0: one barrier sets out at a time, and one checkpoint is handed to be completed.
+    turns: (Mutex<()>, Mutex<()>),
+    /// Sources that are in this epoch or a later one read no more: the job is to end with the savepoint before it.
+    hold_from: AtomicU64,
+    /// The epoch of that savepoint, and where it goes.
+    suspension: Mutex<Option<(u64, String)>>,
+    /// Whether that savepoint is complete.
+    suspended: AtomicBool,
+    /// Where the last checkpoint of a job that drains goes, if its owner keeps it.
+    last_savepoint: Mutex<Option<String>>,
+    /// In process 0: who waits for which savepoint; `u64::MAX` is the last one.
+    waiting: Mutex<BTreeMap<u64, Waiter>>,
     pub first_epoch: u64,
     pub shared: Arc<Shared>,
     aborted: AtomicBool,
@@ -118,6 +133,9 @@ pub(super) struct Job {
     finished: Mutex<usize>,
     committed: AtomicBool,
 }
+
+/// Is told how a savepoint went.
+type Waiter = Sender<std::result::Result<(), String>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
@@ -139,6 +157,13 @@ impl Job {
             rounds: Rounds::default(),
             requested: AtomicU64::new(first_epoch),
             fates: Mutex::default(),
+            agreement: Mutex::new(Agreement::new(first_epoch)),
+            turns: Default::default(),
+            hold_from: AtomicU64::new(u64::MAX),
+            suspension: Mutex::default(),
+            suspended: AtomicBool::new(false),
+            last_savepoint: Mutex::default(),
+            waiting: Mutex::default(),
             epochs: Mutex::new(Epochs::new(plan.nodes.len() * topology.threads, first_epoch)),
             first_epoch,
             plan: Arc::new(plan),
@@ -210,6 +235,17 @@ impl Job {
         self.stopping.load(SeqCst)
     }
 
+    /// Whether the job ends with a savepoint that is complete.
+    pub(super) fn suspended(&self) -> bool {
+        self.suspended.load(SeqCst)
+    }
+
+    /// Whether sources that are in this epoch are to read nothing.
+    #[inline]
+    pub(super) fn holds(&self, epoch: u64) -> bool {
+        epoch >= self.hold_from.load(SeqCst)
+    }
+
     /// Has all processes drain.
     pub(super) fn stop_everywhere(&self) {
         self.mesh.broadcast(&Message::Stop { job: self.id });
@@ -240,17 +276,55 @@ impl Job {
         self.mesh.send(0, Message::Trigger { job: self.id });
     }
 
-    /// In process 0: begins the next barrier.
-    pub(super) fn next_barrier(&self) -> u64 {
-        self.requested.fetch_add(1, SeqCst) + 1
+    /// In process 0: sends a barrier out. Gives the epoch that it ends.
+    pub(super) fn send_barrier(self: &Arc<Self>, barrier: &Barrier) -> u64 {
+        self.send_awaited(barrier, None)
+    }
+
+    fn send_awaited(self: &Arc<Self>, barrier: &Barrier, waiter: Option<Waiter>) -> u64 {
+        let _turn = lock(&self.turns.0);
+        let epoch = self.requested() + 1;
+        lock(&self.waiting).extend(waiter.map(|waiter| (epoch - 1, waiter)));
+        self.mesh.broadcast(&Message::Barrier { job: self.id, epoch, barrier: barrier.clone() });
+        self.barrier(epoch, barrier);
+        epoch - 1
+    }
+
+    /// In process 0: takes a savepoint. What is received says how it went; if nothing is, the job has ended before.
+    pub(super) fn savepoint(self: &Arc<Self>, to: String, stop: bool) -> Receiver<std::result::Result<(), String>> {
+        let (sender, receiver) = channel();
+        self.send_awaited(&Barrier::Savepoint { to, stop }, Some(sender));
+        receiver
+    }
+
+    /// In process 0: drains the job, whose last checkpoint is a savepoint.
+    pub(super) fn drain_to(self: &Arc<Self>, to: String) -> Receiver<std::result::Result<(), String>> {
+        let (sender, receiver) = channel();
+        lock(&self.waiting).insert(u64::MAX, sender);
+        *lock(&self.last_savepoint) = Some(to);
+        self.stop_everywhere();
+        receiver
     }
 
     /// Sources are to pass all barriers up to this one.
-    pub(super) fn barrier(&self, epoch: u64) {
+    pub(super) fn barrier(self: &Arc<Self>, epoch: u64, barrier: &Barrier) {
+        if let Some(store) = &self.options.checkpoints {
+            store.begin(epoch - 1, barrier);
+        }
+        if let Barrier::Savepoint { to, stop: true } = barrier {
+            *lock(&self.suspension) = Some((epoch - 1, to.clone()));
+            self.hold_from.fetch_min(epoch, SeqCst);
+        }
         self.requested.fetch_max(epoch, SeqCst);
         self.wake_all();
         // Instances that have ended may have been all that was missing.
         self.report_passed();
+    }
+
+    /// In process 0: the checkpoint of `epoch` takes too long. It is dropped when it gets there.
+    pub(super) fn expire(&self, epoch: u64, after: Duration) {
+        let why = format!("it was not complete after {} s", after.as_secs_f64());
+        lock(&self.agreement).expire(epoch, why);
     }
 
     /// Stores what an instance hands over at the end of an epoch, and then counts it.
@@ -271,25 +345,96 @@ impl Job {
 
     fn report_passed(&self) {
         loop {
-            let Some((epoch, problem)) = lock(&self.epochs).next_passed(self.requested()) else { return };
-            self.mesh.send(0, Message::Passed { job: self.id, epoch, problem });
+            let passed = lock(&self.epochs).next_passed(self.requested());
+            let Some((epoch, problem)) = passed else { return };
+            let said = problem.map_or_else(|| Ok(self.contribution(Some(epoch))), Err);
+            self.mesh.send(0, Message::Passed { job: self.id, epoch, said });
         }
+    }
+
+    fn contribution(&self, epoch: Option<u64>) -> String {
+        self.options.checkpoints.as_ref().map(|store| store.contribution(epoch)).unwrap_or_default()
+    }
+
+    /// In process 0: another process, or this one, has passed the end of `epoch`.
+    pub(super) fn process_passed(self: &Arc<Self>, process: usize, epoch: u64, said: std::result::Result<String, String>) {
+        lock(&self.agreement).passed(process, epoch, said);
+        let _turn = lock(&self.turns.1);
+        loop {
+            let next = lock(&self.agreement).next(self.topology.processes);
+            let Some((epoch, said)) = next else { return };
+            let job = self.clone();
+            let done = move |stored: Result<()>| job.conclude(epoch, stored.map_err(|error| error.to_string()));
+            match (said, &self.options.checkpoints) {
+                (Ok(contributions), Some(store)) => {
+                    store.complete(Completion { epoch, last: false, savepoint: None, contributions }, Box::new(done));
+                }
+                (Ok(_), None) => self.conclude(epoch, Ok(())),
+                (Err(problem), _) => self.conclude(epoch, Err(problem)),
+            }
+        }
+    }
+
+    /// In process 0: it is known what becomes of the checkpoint of `epoch`.
+    fn conclude(&self, epoch: u64, result: std::result::Result<(), String>) {
+        if let Err(problem) = &result {
+            tracing::warn!(epoch, problem, "a checkpoint could not be completed");
+        }
+        let failures = lock(&self.agreement).decided(result.is_ok());
+        self.mesh.broadcast(&Message::Decided { job: self.id, epoch, complete: result.is_ok() });
+        if let Err(problem) = &result
+            && failures > self.options.barriers.tolerated
+        {
+            let message = format!(
+                "{failures} in a row could not be completed, {} tolerated; the last one: {problem}",
+                match self.options.barriers.tolerated {
+                    0 => "none is".to_owned(),
+                    1 => "one is".to_owned(),
+                    n => format!("{n} are"),
+                }
+            );
+            self.fail(Error::Checkpoint(message), true);
+        }
+        self.decided(epoch, result.is_ok());
+        if let Some(waiter) = lock(&self.waiting).remove(&epoch) {
+            // Whoever waited may have given up.
+            let _ = waiter.send(result);
+        }
+        self.mesh.news();
     }
 
     /// The fate of a checkpoint is known.
     pub(super) fn decided(&self, epoch: u64, complete: bool) {
+        if let Some(store) = &self.options.checkpoints {
+            store.decided(epoch, complete);
+        }
         lock(&self.fates).insert(epoch, complete);
+        let suspension = lock(&self.suspension).take_if(|(at, _)| *at == epoch);
+        match suspension {
+            Some((_, savepoint)) if complete => {
+                // Harnesses tell their operators of the savepoint before they let go of them.
+                self.suspended.store(true, SeqCst);
+                self.fail(Error::Suspended { savepoint }, false);
+            }
+            Some(_) => self.hold_from.store(u64::MAX, SeqCst),
+            None => {}
+        }
         self.wake_all();
     }
 
     /// Whether the checkpoint of `epoch` is complete, once that is known.
     pub(super) fn fate(&self, epoch: u64) -> Option<bool> {
-        lock(&self.fates).get(&epoch).copied()
+        lock(&self.fates).get(epoch)
+    }
+
+    /// The first fate that is known from `epoch` on.
+    pub(super) fn fate_from(&self, epoch: u64) -> Option<(u64, bool)> {
+        lock(&self.fates).from(epoch)
     }
 
     /// The last epoch whose checkpoint is complete.
     pub(super) fn completed(&self) -> Option<u64> {
-        lock(&self.fates).iter().rfind(|(_, complete)| **complete).map(|(epoch, _)| *epoch)
+        lock(&self.fates).completed()
     }
 
     /// An instance says what its watermark is.
@@ -316,7 +461,35 @@ impl Job {
         *finished += 1;
         if *finished == self.plan.nodes.len() * self.topology.threads {
             drop(finished);
-            self.mesh.send(0, Message::Finished { job: self.id });
+            self.mesh.send(0, Message::Finished { job: self.id, said: self.contribution(None) });
+        }
+    }
+
+    /// In process 0: all instances of a process have finished. Once all have everywhere, the last checkpoint is written, and
+    /// then sinks commit: whoever dies meanwhile finds in it what is still to be committed.
+    pub(super) fn process_finished(self: &Arc<Self>, process: usize, said: String) {
+        let Some(contributions) = lock(&self.agreement).finished(process, said, self.topology.processes) else { return };
+        let savepoint = lock(&self.last_savepoint).take();
+        let job = self.clone();
+        let done = move |stored: Result<()>| {
+            let waiter = lock(&job.waiting).remove(&u64::MAX);
+            let said = stored.as_ref().map(drop).map_err(ToString::to_string);
+            match stored {
+                Ok(()) => {
+                    job.mesh.broadcast(&Message::Commit { job: job.id });
+                    job.commit();
+                }
+                Err(error) => job.fail(Error::Checkpoint(format!("the last one could not be completed: {error}")), true),
+            }
+            if let Some(waiter) = waiter {
+                let _ = waiter.send(said);
+            }
+        };
+        match &self.options.checkpoints {
+            Some(store) => {
+                store.complete(Completion { epoch: self.requested(), last: true, savepoint, contributions }, Box::new(done));
+            }
+            None => done(Ok(())),
         }
     }
 

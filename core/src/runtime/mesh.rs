@@ -10,6 +10,7 @@ use super::job::{Job, JobOptions, NodeReport, Topology};
 use super::network;
 use super::permit::EdgeBudget;
 use super::plan::Plan;
+use super::schedule::BarrierPolicy;
 use super::time::Time;
 use crate::{Clock, Error, Result};
 use fluvial_memory::MemoryManager;
@@ -78,9 +79,29 @@ impl RunConfig {
     }
 }
 
+/// How a job keeps its state.
+#[derive(Clone)]
+pub struct Checkpointing {
+    /// Where state goes and comes from.
+    pub store: Arc<dyn CheckpointStore>,
+    /// When.
+    pub barriers: BarrierPolicy,
+    /// Whether batches behind a barrier wait until it has passed all inputs; otherwise state is at-least-once.
+    pub exactly_once: bool,
+}
+
+impl Checkpointing {
+    /// Exactly once, when somebody asks for it.
+    pub fn new(store: Arc<dyn CheckpointStore>) -> Self {
+        Self { store, barriers: BarrierPolicy::default(), exactly_once: true }
+    }
+}
+
 /// What a job did.
 #[derive(Clone, Debug)]
 pub struct RunReport {
+    /// Where its state is, if it ended with a savepoint before the end of its input.
+    pub suspended: Option<String>,
     /// From the start of the workers' part to the end of the last one's.
     pub elapsed: Duration,
     /// One entry a node, summed over all processes.
@@ -169,17 +190,20 @@ impl Mesh {
     ///
     /// # Errors
     /// As [`Mesh::submit`].
-    pub fn submit_with(&self, plan: &Plan, checkpoints: Option<Arc<dyn CheckpointStore>>) -> Result<RunningJob<'_>> {
+    pub fn submit_with(&self, plan: &Plan, checkpointing: Option<Checkpointing>) -> Result<RunningJob<'_>> {
         plan.validate()?;
         let mut next = self.next.lock().unwrap_or_else(|e| e.into_inner());
         let options = JobOptions {
             stop_at: self.config.stop_after.map(|after| later(&self.config.clock, after)),
-            barrier_interval: self.config.barrier_interval,
+            barriers: match &checkpointing {
+                Some(checkpointing) => checkpointing.barriers,
+                None => BarrierPolicy { interval: self.config.barrier_interval, ..BarrierPolicy::default() },
+            },
             edge_budget: self.config.edge_budget,
-            exactly_once: self.config.exactly_once,
+            exactly_once: self.config.exactly_once && checkpointing.as_ref().is_none_or(|c| c.exactly_once),
             stash_bytes: self.config.stash_bytes,
             clock: self.config.clock.clone(),
-            checkpoints,
+            checkpoints: checkpointing.map(|c| c.store),
         };
         let job = Arc::new(Job::new(*next, self.shared.clone(), plan.clone(), options, self.config.memory.clone()));
         *next += 1;
@@ -261,17 +285,21 @@ impl RunningJob<'_> {
         shared.end();
         let outcomes = outcomes?;
         // All processes name the same error: that of the first process that has one.
+        let mut suspended = None;
         if let Some(process) = outcomes.iter().position(|o| o.failure.is_some()) {
             let ours = if process == shared.topology.process { self.job.take_failure() } else { None };
             let theirs = || outcomes[process].failure.clone().map_or(Error::Interrupted, Failure::into_error);
-            return Err(ours.unwrap_or_else(theirs));
+            match ours.unwrap_or_else(theirs) {
+                Error::Suspended { savepoint } => suspended = Some(savepoint),
+                error => return Err(error),
+            }
         }
         let mut outcomes = outcomes.into_iter();
         let mut nodes = outcomes.next().map(|o| o.nodes).unwrap_or_default();
         for outcome in outcomes {
             nodes.iter_mut().zip(outcome.nodes).for_each(|(sum, more)| sum.add(&more));
         }
-        Ok(RunReport { elapsed: self.start.elapsed(), nodes })
+        Ok(RunReport { suspended, elapsed: self.start.elapsed(), nodes })
     }
 }
 
@@ -300,6 +328,36 @@ impl JobControl {
     /// before has ended.
     pub fn trigger_epoch(&self) {
         self.job.trigger();
+    }
+
+    /// Takes a savepoint, which goes to `to`; with `stop` the job ends with it: nothing is read after the barrier, and nothing
+    /// but what was read before it comes to the sinks. What is received says how it went; if nothing is, the job has ended
+    /// before.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] in a process that is not the first, and where the job keeps no state.
+    pub fn savepoint(&self, to: &str, stop: bool) -> Result<Receiver<std::result::Result<(), String>>> {
+        self.check_savepoint()?;
+        Ok(self.job.savepoint(to.to_owned(), stop))
+    }
+
+    /// Drains the job; its last checkpoint is a savepoint, which goes to `to`.
+    ///
+    /// # Errors
+    /// As [`JobControl::savepoint`].
+    pub fn drain_to(&self, to: &str) -> Result<Receiver<std::result::Result<(), String>>> {
+        self.check_savepoint()?;
+        Ok(self.job.drain_to(to.to_owned()))
+    }
+
+    fn check_savepoint(&self) -> Result<()> {
+        if self.job.topology.process > 0 {
+            return Err(Error::Plan("savepoints are taken by way of the first process".into()));
+        }
+        if self.job.options.checkpoints.is_none() {
+            return Err(Error::Plan(format!("job `{}` keeps no checkpoints, so it has no savepoints", self.job.plan.name)));
+        }
+        Ok(())
     }
 
     /// The last epoch whose checkpoint is complete.

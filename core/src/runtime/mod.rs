@@ -62,10 +62,11 @@ mod wake;
 mod wire;
 
 pub(crate) use counters::JobCounters;
-pub use epochs::{CheckpointStore, SaveDone, SnapshotPart};
+pub use epochs::{Barrier, BarrierCost, CheckpointStore, Completion, RestoredInstance, SaveDone, SnapshotPart};
 pub(crate) use failure::guard;
 pub use interrupt::Interrupt;
 pub use job::NodeReport;
-pub use mesh::{JobControl, Mesh, RunConfig, RunReport, RunningJob};
+pub use mesh::{Checkpointing, JobControl, Mesh, RunConfig, RunReport, RunningJob};
 pub use permit::EdgeBudget;
 pub use plan::{BatchCodec, Edge, Emit, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route, SourceFactory};
+pub use schedule::BarrierPolicy;

@@ -1,6 +1,7 @@
 //! Drives an [`Operator`]: brings it batches while its outputs have room, tells it of watermarks, barriers, supersteps and
 //! ends, and holds its capability at what has been announced.
 
+use super::epochs::BarrierCost;
 use super::failure::guard;
 use super::idle::Status;
 use super::inlet::{Arrived, Inlet};
@@ -58,6 +59,12 @@ pub(super) struct OperatorHarness {
     finished: bool,
     /// Whether the operator has been told that the whole job has finished.
     over: bool,
+    /// Event time as of the checkpoint that the job was restored from.
+    restored: i64,
+    /// Whether the operator had ended by then: it is told of nothing but its end.
+    had_ended: bool,
+    /// Since when batches wait for the barrier.
+    aligning: Option<Instant>,
 }
 
 struct Stashed {
@@ -146,6 +153,18 @@ impl OperatorHarness {
             looked: false,
             finished: false,
             over: false,
+            restored: i64::MIN,
+            had_ended: false,
+            aligning: None,
+        }
+    }
+
+    /// The operator has taken back state of a checkpoint: of this event time, and whether it had ended.
+    pub(super) fn restored(&mut self, watermark: i64, ended: bool) {
+        (self.restored, self.had_ended) = (watermark, ended);
+        // The end is not announced but reached.
+        if watermark < i64::MAX {
+            self.instance.begin_at(watermark);
         }
     }
 
@@ -153,6 +172,12 @@ impl OperatorHarness {
     pub(super) fn activate(&mut self, frontiers: &[MutableAntichain<Time>]) -> bool {
         let start = self.instance.begin();
         if self.instance.job.aborted() {
+            if self.instance.job.suspended()
+                && let Err(error) = self.tell_fates()
+            {
+                // The savepoint has what is to be committed.
+                tracing::warn!(operator = self.instance.name(), %error, "not committed with the savepoint");
+            }
             self.discard();
             return false;
         }
@@ -265,6 +290,7 @@ impl OperatorHarness {
                 let cost = (batch.byte_len() + BATCH_BYTES) as i64;
                 let room = &self.instance.job.stash;
                 room.take(cost);
+                self.aligning.get_or_insert_with(Instant::now);
                 let stashed = Stashed { input, time, batch, _room: Permit::Local(room.clone(), cost) };
                 self.stash.entry(time.epoch).or_default().push_back(stashed);
                 return Ok(Step::Worked);
@@ -290,7 +316,11 @@ impl OperatorHarness {
     fn announce(&mut self, view: &View<'_>) -> Result<Option<Step>> {
         let in_loop = self.supersteps.as_ref().and_then(Supersteps::watermark);
         let held_back = self.held_back().map(|s| s.time.watermark).chain(in_loop).min();
-        let watermark = view.watermark.min(held_back.unwrap_or(i64::MAX));
+        let watermark = view.watermark.max(self.restored).min(held_back.unwrap_or(i64::MAX));
+        if self.had_ended {
+            // Whatever it would say now it has said before.
+            self.watermark = watermark;
+        }
         if watermark > self.watermark && (self.role != Role::Assigner || watermark == i64::MAX) {
             let progress = self.call(|o, out| o.on_watermark(watermark, out))?;
             return self.begin(Call::Watermark(watermark), progress, Permit::None).map(Some);
@@ -303,8 +333,8 @@ impl OperatorHarness {
         let at_rest = self.ready.is_empty() && self.supersteps.as_ref().is_none_or(|s| !s.busy_in(epoch));
         if view.epoch > epoch && at_rest {
             if !view.all_ended || !self.stash.is_empty() {
-                let snapshot = self.call(|o, _| o.snapshot(epoch))?;
-                self.instance.pass_barrier(snapshot)?;
+                let (snapshot, cost) = self.snapshot(epoch)?;
+                self.instance.pass_barrier(snapshot, cost)?;
                 self.ready = self.stash.remove(&self.instance.epoch).unwrap_or_default();
                 return Ok(Some(Step::Worked));
             }
@@ -316,10 +346,13 @@ impl OperatorHarness {
         let ended = (0..self.inlets.len()).find(|i| view.frontiers[*i].is_empty() && !self.inlets[*i].ended && !waits(*i));
         if let Some(input) = ended {
             self.inlets[input].ended = true;
-            let progress = self.call(|o, out| o.end_input(input, out))?;
+            let progress = if self.had_ended { Progress::Done } else { self.call(|o, out| o.end_input(input, out))? };
             return self.begin(Call::EndInput, progress, Permit::None).map(Some);
         }
         if view.all_ended && at_rest && self.supersteps.as_ref().is_none_or(Supersteps::is_empty) {
+            if self.had_ended {
+                return self.begin(Call::Finish, Progress::Done, Permit::None).map(Some);
+            }
             if let Some(time) = self.instance.last_timer() {
                 let progress = self.call(|o, out| o.on_timer(time, out))?;
                 return self.begin(Call::Timer, progress, Permit::None).map(Some);
@@ -387,6 +420,15 @@ impl OperatorHarness {
             self.instance.advance(0, watermark)?;
         }
         Ok(())
+    }
+
+    /// The state as of the barrier that ends `epoch`, and what the barrier cost.
+    fn snapshot(&mut self, epoch: u64) -> Result<(Snapshot, BarrierCost)> {
+        let alignment = self.aligning.take().map(|since| since.elapsed()).unwrap_or_default();
+        let aligned_bytes = self.stash.get(&(epoch + 1)).into_iter().flatten().map(|s| s.batch.byte_len() as u64).sum();
+        let start = Instant::now();
+        let snapshot = self.call(|o, _| o.snapshot(epoch))?;
+        Ok((snapshot, BarrierCost { snapshot: start.elapsed(), alignment, aligned_bytes }))
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Drives a [`Source`]: polls it while its outputs have room, has it pass barriers at once, moves its capability with its
 //! watermark.
 
+use super::epochs::BarrierCost;
 use super::failure::guard;
 use super::idle::Status;
 use super::instance::Instance;
@@ -23,6 +24,8 @@ pub(super) struct SourceHarness {
     stopped: bool,
     /// When the source wanted to be polled again, where the worker has been asked to call for that.
     alarm: Option<Instant>,
+    /// Whether it had ended by the checkpoint that the job was restored from.
+    had_ended: bool,
 }
 
 impl Drop for SourceHarness {
@@ -34,7 +37,15 @@ impl Drop for SourceHarness {
 
 impl SourceHarness {
     pub(super) fn new(instance: Instance, source: Option<Box<dyn Source>>) -> Self {
-        Self { instance, source, ticker: Ticker::default(), stopped: false, alarm: None }
+        Self { instance, source, ticker: Ticker::default(), stopped: false, alarm: None, had_ended: false }
+    }
+
+    /// The source has taken back state of a checkpoint: of this event time, and whether it had ended.
+    pub(super) fn restored(&mut self, watermark: i64, ended: bool) {
+        self.had_ended = ended;
+        if watermark < i64::MAX {
+            self.instance.begin_at(watermark);
+        }
     }
 
     /// One activation. True while the instance must be kept.
@@ -54,7 +65,7 @@ impl SourceHarness {
     }
 
     fn run(&mut self) -> Result<()> {
-        let Self { instance, source: slot, ticker, stopped, alarm } = self;
+        let Self { instance, source: slot, ticker, stopped, alarm, had_ended } = self;
         let Some(source) = slot.as_deref_mut() else { return Ok(()) };
         if instance.job.stopping() && !*stopped {
             *stopped = true;
@@ -66,13 +77,18 @@ impl SourceHarness {
         // Barriers pass whether there is room or not: what holds the source back may be waiting for them.
         while instance.epoch < instance.job.requested() {
             let epoch = instance.epoch;
+            let start = Instant::now();
             let snapshot = flatten(guard(|| source.snapshot(epoch)))?;
-            instance.pass_barrier(snapshot)?;
+            instance.pass_barrier(snapshot, BarrierCost { snapshot: start.elapsed(), ..BarrierCost::default() })?;
         }
         while let Some((epoch, complete)) = instance.next_fate() {
             if complete {
                 flatten(guard(|| source.checkpoint_complete(epoch)))?;
             }
+        }
+        if instance.job.holds(instance.epoch) {
+            // Until it is known what becomes of the savepoint that the job is to end with.
+            return Ok(());
         }
         // A timer asks for a poll, which it is about to get.
         instance.due_timer();
@@ -82,7 +98,8 @@ impl SourceHarness {
                 (waiting, blocked) = (true, true);
                 break;
             }
-            match flatten(guard(|| source.poll(&mut instance.outlets)))? {
+            let polled = if *had_ended { Progress::Done } else { flatten(guard(|| source.poll(&mut instance.outlets)))? };
+            match polled {
                 Progress::More => {}
                 Progress::Waiting => {
                     instance.outlets.flush()?;

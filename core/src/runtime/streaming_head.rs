@@ -9,6 +9,7 @@
 //! a round is over when everything sent before it has come back or is gone, and the loop is empty once no head of any
 //! worker has sent anything in a round.
 
+use super::epochs::{BarrierCost, RestoredInstance};
 use super::failure::guard;
 use super::inlet::{Arrived, Inlet};
 use super::instance::Instance;
@@ -16,7 +17,7 @@ use super::job::flatten;
 use super::permit::Permit;
 use super::time::Time;
 use super::wire;
-use crate::{Batch, Output, Restored, Result, Snapshot, StateSection};
+use crate::{Batch, Output, Result, Snapshot, StateSection};
 use std::collections::{BTreeMap, VecDeque};
 use timely::progress::frontier::MutableAntichain;
 
@@ -60,8 +61,11 @@ impl StreamingHead {
         }
     }
 
-    /// Takes back what was on its way around the loop. Every instance sees the sections of all former ones.
-    pub(super) fn restore(&mut self, state: Restored) -> Result<()> {
+    /// Takes back what was on its way around the loop, and event time. Every instance sees the sections of all former ones.
+    pub(super) fn restore(&mut self, RestoredInstance { state, watermark, .. }: RestoredInstance) -> Result<()> {
+        if watermark < i64::MAX {
+            self.instance.begin_at(watermark);
+        }
         let workers = self.instance.job.topology.workers();
         let worker = |s: &StateSection| s.name.strip_prefix(IN_LOOP).and_then(|w| w.parse::<usize>().ok());
         for section in state.sections.iter().filter(|s| worker(s).is_some_and(|w| w % workers == self.instance.worker)) {
@@ -193,7 +197,7 @@ impl StreamingHead {
         let feedback = frontiers[1..].iter().flat_map(|f| f.frontier().to_owned()).map(|t| t.epoch).min();
         while let Some(entry) = self.open.first_entry().filter(|entry| feedback.is_none_or(|epoch| epoch > *entry.key())) {
             let (epoch, snapshot) = entry.remove_entry();
-            self.instance.save(epoch, snapshot, false);
+            self.instance.save(epoch, snapshot, BarrierCost::default());
         }
     }
 
