@@ -1,6 +1,7 @@
 //! The environment: where a program's jobs are built and run.
 
 use crate::checkpoint::{Checkpoints, JobStore, Part, SharedStats};
+use crate::control::ControlSocket;
 use crate::graph::{Graph, GraphDescription, Lowered, Node, NodeId, OperatorStats};
 use crate::metrics::{Metrics, MetricsServer};
 use crate::report::{JobReport, Monitor, peak_resident};
@@ -195,11 +196,17 @@ impl Env {
         graph.check_sides()?;
         graph.check_memory(name, self.config())?;
         let checkpoints = self.config().checkpoints.as_ref().filter(|_| streaming && !graph.has_blocking());
+        if checkpoints.is_some() {
+            graph.check_checkpoints()?;
+        }
         let stats = SharedStats::default();
         let mut restarts = Restarts::new(&self.config().restart);
         let mut restarted: Vec<RestartReport> = Vec::new();
         let mut started_as = Some(started_as);
         let mut started = lock(&self.shared.session);
+        let folder = checkpoints.filter(|_| self.config().process == 0).map(Checkpoints::place).transpose()?;
+        let folder = folder.as_ref().and_then(|place| place.folder());
+        let _control = folder.map(|folder| ControlSocket::open(folder, self.clone())).transpose()?;
         loop {
             let began = Instant::now();
             let session = self.started(&mut started)?;
@@ -350,7 +357,8 @@ impl Env {
 }
 
 /// What a job does after a savepoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AfterSavepoint {
     /// It goes on.
     #[default]

@@ -7,6 +7,7 @@ mod chain;
 mod checkpoint;
 mod codec;
 mod config;
+mod control;
 mod env;
 mod error;
 mod exchange;
@@ -37,6 +38,7 @@ pub use checkpoint::{
     CheckpointInfo, CheckpointReport, CheckpointStats, Checkpoints, OperatorInfo, RestoreFrom, StateInfo, StoredState,
 };
 pub use config::{Config, MINIMUM_MEMORY_PER_WORKER, Mode, format_bytes, parse_bytes};
+pub use control::request_savepoint;
 pub use env::{AfterSavepoint, Env};
 pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
@@ -56,7 +58,7 @@ pub use process::{
 pub use report::{JobProgress, JobReport, Monitor, peak_resident};
 pub use restart::{Restart, RestartReport};
 pub use runtime::Interrupt;
-pub use sink::{CollectStream, FileSink, SocketOptions};
+pub use sink::{CollectStream, FileSink, SinkContext, SinkNode, SocketOptions, TransactionalSink};
 pub use source::{ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile};
 pub use state::{
     AggregatingState, BroadcastState, BroadcastWriter, KeyedState, ListState, MapState, OperatorList, OperatorState,

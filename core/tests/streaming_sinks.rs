@@ -172,7 +172,9 @@ fn what_cannot_be_written_is_said() {
 #[ignore = "needs a limit on the size of files"]
 fn write_more_than_there_is_room_for() {
     let folder = std::env::var("SINK_FOLDER").unwrap();
-    for format in ["csv", "jsonl", "parquet"] {
+    for (format, transactional) in
+        [("csv", false), ("jsonl", false), ("parquet", false), ("csv", true), ("jsonl", true), ("parquet", true)]
+    {
         let env = env(2);
         let sink = env.generate(200_000, reading).write_files(format!("{folder}/{format}"));
         let sink = match format {
@@ -180,6 +182,7 @@ fn write_more_than_there_is_room_for() {
             "jsonl" => sink.json_lines(),
             _ => sink.parquet(),
         };
+        let sink = if transactional { sink.transactional() } else { sink };
         sink.add().unwrap();
         let error = env.execute("write").unwrap_err().to_string();
         assert!(error.contains("write_files") && error.contains(&format!("{folder}/{format}/part-")), "{error}");

@@ -76,6 +76,16 @@ pub enum Error {
         /// What was expected and what was found.
         what: String,
     },
+    /// Values were stored with a schema that the type of today cannot be read from.
+    #[error("stored as {stored}, expected {expected}: {what}")]
+    SchemaChanged {
+        /// The schema that they were stored with.
+        stored: String,
+        /// The schema of today.
+        expected: String,
+        /// Where they differ, and how.
+        what: String,
+    },
     /// A result does not fit its type.
     #[error("{what} does not fit {type_name}")]
     Overflow {

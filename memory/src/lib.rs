@@ -21,11 +21,11 @@ mod spill;
 
 pub use arena::Address;
 pub use codec::arrow::RowCodec;
-pub use codec::typed::{Codec, Schema, TypedRows};
+pub use codec::typed::{Codec, Schema, SchemaReader, StoredCodec, TypedRows};
 pub use error::{Error, Result};
 pub use fluvial_memory_derive::NormalizedKey;
 pub use keys::columns::{KeyColumn, KeyEncoder, Keys};
-pub use keys::{Descending, NormalizedKey, NullsFirst};
+pub use keys::{Descending, KeySchema, NormalizedKey, NullsFirst};
 pub use manager::{MemoryManager, Usage};
 pub use pages::{RowCursor, RowPages};
 pub use prefetch::prefetch;

@@ -1,5 +1,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fluvial_core::{Config, Error, Interrupt, JoinType, Result, exit_code, parse_bytes, parse_metrics_addr};
+use fluvial_core::{
+    Checkpoints, Config, Error, Interrupt, JoinType, Restart, RestoreFrom, Result, exit_code, parse_bytes, parse_metrics_addr,
+};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,8 +51,100 @@ pub enum Command {
     /// Run a NEXMark query over generated auctions and bids
     #[command(after_help = "Example:\n  fluvial nexmark --query q5 --events 1000000 --mode streaming --out -")]
     Nexmark(Nexmark),
+    /// List the checkpoints that a job keeps
+    #[command(after_help = "Example:\n  fluvial checkpoints state/")]
+    Checkpoints(CheckpointList),
+    /// List the states in a checkpoint or savepoint
+    #[command(after_help = "Example:\n  fluvial state state/")]
+    State(State),
+    /// Have a running job take a savepoint: a checkpoint that is yours, from which this job or a changed one can begin
+    #[command(after_help = "Example:\n  fluvial savepoint state/ --to before-the-upgrade --stop")]
+    Savepoint(SavepointRequest),
+    /// Run a command again whenever it fails or is killed; its jobs continue from their last checkpoints
+    #[command(after_help = "Example:\n  fluvial supervise -- my-job --checkpoints state/")]
+    Supervise(Supervise),
     /// Generate TPC-H data once, then sort, join and aggregate it in a small budget
     Demo(Demo),
+}
+
+#[derive(Args)]
+pub struct CheckpointList {
+    /// The job's folder of checkpoints, or a URL
+    pub folder: String,
+    /// Print one line of JSON a checkpoint
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct State {
+    /// A checkpoint, a savepoint, or a job's folder of checkpoints (the last one then)
+    pub checkpoint: String,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct SavepointRequest {
+    /// The job's folder of checkpoints
+    pub folder: PathBuf,
+    /// Folder to write to, or a URL
+    #[arg(long)]
+    pub to: String,
+    /// End the job with it: nothing is read after the savepoint
+    #[arg(long)]
+    pub stop: bool,
+    /// Have the job take no more input, process what it has to the end of event time (windows give their results), and end with it
+    #[arg(long)]
+    pub drain: bool,
+}
+
+#[derive(Args)]
+pub struct Supervise {
+    /// Give up after this many restarts; never by default
+    #[arg(long)]
+    pub restarts: Option<u64>,
+    /// Wait this long before the first restart; twice as long before each next one, up to a minute
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub delay: Duration,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// Flags of jobs that keep their state.
+#[derive(Args, Clone)]
+pub struct Keeping {
+    /// Keep the job's state here (a folder, or a URL of an object store), so that it can continue after a failure
+    #[arg(long, value_name = "DIR", help_heading = "Checkpoints")]
+    pub checkpoints: Option<String>,
+    /// From the beginning of one checkpoint to that of the next
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = humantime::parse_duration,
+        requires = "checkpoints",
+        help_heading = "Checkpoints"
+    )]
+    pub checkpoint_interval: Duration,
+    /// Begin with `latest`, with `auto` (the latest, if there is one), or with this checkpoint or savepoint
+    #[arg(long, value_name = "CHECKPOINT", requires = "checkpoints", help_heading = "Checkpoints")]
+    pub from: Option<String>,
+    /// What follows a failure in the job: start it again, after a second, this many times
+    #[arg(long, value_name = "TIMES", default_value_t = 0, help_heading = "Checkpoints")]
+    pub restarts: usize,
+}
+
+impl Keeping {
+    pub fn configure(&self, config: &mut Config) {
+        config.restart = Restart::fixed_delay(self.restarts, Duration::from_secs(1));
+        config.checkpoints = self.checkpoints.as_deref().map(|at| {
+            let from = self.from.as_deref().map_or(RestoreFrom::Nothing, RestoreFrom::parse);
+            Checkpoints::to_url(at).every(self.checkpoint_interval).from(from)
+        });
+    }
 }
 
 #[derive(Subcommand)]
@@ -181,6 +275,8 @@ pub struct Nexmark {
     /// File to write (.parquet, .csv, .jsonl), or `-` to print a sorted table
     #[arg(long)]
     pub out: String,
+    #[command(flatten)]
+    pub keeping: Keeping,
     #[command(flatten)]
     pub common: Common,
 }

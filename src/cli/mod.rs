@@ -1,6 +1,7 @@
 //! The `fluvial` command: arguments to jobs, errors to one line and an exit code.
 
 mod args;
+mod checkpoints;
 mod demo;
 mod job;
 mod metrics;
@@ -8,7 +9,9 @@ mod nexmark;
 mod output;
 mod progress;
 mod signals;
+mod state;
 mod stats;
+mod supervise;
 mod table;
 
 use args::{Aggregate, Cli, Command, Generate, Join, Sort, Tpch};
@@ -24,6 +27,12 @@ use std::time::Instant;
 pub fn main() -> ExitCode {
     let start = Instant::now();
     let cli = Cli::parse();
+    if let Command::Supervise(args) = &cli.command {
+        return supervise::run(args).unwrap_or_else(|error| {
+            say(&error);
+            ExitCode::from(error.exit_code())
+        });
+    }
     let interrupt = Interrupt::default();
     let result = signals::install(&interrupt).and_then(|()| match cli.command {
         Command::Gen(Generate::Tpch(args)) => generate(args, &interrupt),
@@ -31,6 +40,10 @@ pub fn main() -> ExitCode {
         Command::Join(args) => join(args, &interrupt),
         Command::Aggregate(args) => aggregate(args, &interrupt),
         Command::Nexmark(args) => nexmark::run(args, &interrupt),
+        Command::Checkpoints(args) => checkpoints::list(&args),
+        Command::State(args) => state::run(&args),
+        Command::Savepoint(args) => checkpoints::savepoint(&args),
+        Command::Supervise(_) => unreachable!("it installs signals of its own, above"),
         Command::Demo(args) => demo::run(args, &interrupt, start),
     });
     match result {

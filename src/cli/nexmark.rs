@@ -3,7 +3,8 @@
 use super::args::{Mode, Nexmark, Query};
 use super::job::Job;
 use crate::nexmark::{Event, EventRow, Generator, queries};
-use fluvial_core::{Clock, DataStream, Interrupt, Result, Table};
+use fluvial_core::{Clock, Data, DataStream, Error, Interrupt, Result, Table};
+use std::path::Path;
 use std::time::Duration;
 
 /// Runs one query.
@@ -14,6 +15,7 @@ pub fn run(args: Nexmark, interrupt: &Interrupt) -> Result<()> {
     };
     let job = Job::with(&args.common, interrupt, |config| {
         config.mode = mode;
+        args.keeping.configure(config);
         if args.query == Query::Q12 {
             // A clock that stands still until the end, so that the answer does not depend on when the job runs.
             config.clock = Clock::manual(0);
@@ -26,7 +28,15 @@ pub fn run(args: Nexmark, interrupt: &Interrupt) -> Result<()> {
         Some(rate) => source.rate(rate).stream(),
         None => source.stream(),
     };
-    let rows = rows(args.query, &events.name("events"), disorder)?;
+    let events = events.name("events");
+    if args.keeping.checkpoints.is_some() {
+        if args.out == "-" {
+            return Err(Error::Plan("--checkpoints: results that are printed cannot be taken back; give --out a folder".into()));
+        }
+        commit_rows(args.query, &events, disorder, Path::new(&args.out))?;
+        return job.run("nexmark");
+    }
+    let rows = rows(args.query, &events, disorder)?;
     match args.out.as_str() {
         // In an order that does not depend on who was first.
         "-" => {
@@ -34,6 +44,27 @@ pub fn run(args: Nexmark, interrupt: &Interrupt) -> Result<()> {
             job.deliver("nexmark", &rows.sort(&columns.join(", "))?, "-")
         }
         file => job.deliver("nexmark", &rows, file),
+    }
+}
+
+/// A query's rows as files of JSON lines, each of which appears when the checkpoint that covers it is complete.
+fn commit_rows(query: Query, events: &DataStream<Event>, disorder: Duration, folder: &Path) -> Result<()> {
+    fn commit<T: Data>(rows: &DataStream<T>, folder: &Path) -> Result<()> {
+        rows.write_files(folder).transactional().add()
+    }
+    let timed = || events.assign_timestamps_and_watermarks(queries::watermarks(disorder));
+    match query {
+        Query::Q0 => commit(&queries::q0(events).map(|event| EventRow::from(&event)), folder),
+        Query::Q1 => commit(&queries::q1(events), folder),
+        Query::Q2 => commit(&queries::q2(events), folder),
+        Query::Q3 => commit(&queries::q3(events), folder),
+        Query::Q4 => commit(&queries::q4(&timed()), folder),
+        Query::Q5 => commit(&queries::q5(&timed()), folder),
+        Query::Q6 => commit(&queries::q6(&timed()), folder),
+        Query::Q7 => commit(&queries::q7(&timed()), folder),
+        Query::Q8 => commit(&queries::q8(&timed()), folder),
+        Query::Q11 => commit(&queries::q11(&timed()), folder),
+        Query::Q12 => commit(&queries::q12(events), folder),
     }
 }
 

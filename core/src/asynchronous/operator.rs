@@ -133,11 +133,8 @@ where
         if records.is_empty() {
             return Ok(Snapshot::default());
         }
-        let mut bytes = Vec::new();
-        self.codec.encode(&records, &mut bytes)?;
-        let name = format!("{REQUESTS}{}", self.worker.0);
-        let schema = self.codec.schema().map_or_else(String::new, |schema| schema.to_json());
-        Ok(Snapshot { sections: vec![StateSection { name, schema, bytes, ..StateSection::default() }], ..Snapshot::default() })
+        let section = self.codec.section(&format!("{REQUESTS}{}", self.worker.0), &records)?;
+        Ok(Snapshot { sections: vec![section], ..Snapshot::default() })
     }
 
     /// All instances see the records of all former ones: each takes those of the workers whose number is its own modulo the
@@ -146,7 +143,7 @@ where
         let (worker, workers) = self.worker;
         let former = |s: &StateSection| s.name.strip_prefix(REQUESTS).and_then(|w| w.parse::<usize>().ok());
         for section in state.sections.iter().filter(|s| former(s).is_some_and(|w| w % workers == worker)) {
-            for (record, time) in self.codec.decode(&section.bytes)? {
+            for (record, time) in self.codec.from_section(section)? {
                 self.requests.push(record, time, i64::MIN);
             }
         }

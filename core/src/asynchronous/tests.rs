@@ -1,6 +1,7 @@
 //! The operator driven by hand: requests are answered when and in the order in which a test says so.
 
 use super::{AsyncMap, Backoff};
+use crate::testing::checkpoints::{Checkpoints, run_from};
 use crate::testing::{Emitted, OperatorDriver, split_restore};
 use crate::{Config, DataStream, Env, Progress, Result, StateSection, tokio_runtime};
 use std::collections::BTreeMap;
@@ -353,5 +354,69 @@ fn jobs_wait_for_requests_without_blocking_workers() -> Result<()> {
     let twice =
         env.sequence(0..5000).async_flat_map(ask).capacity(3).stream().async_map_infallible(|n| async move { n }).stream();
     assert_eq!(twice.collect()?, expected);
+    Ok(())
+}
+
+#[test]
+fn a_job_that_fails_makes_the_requests_again_that_were_under_way() -> Result<()> {
+    for (before, after) in [(1, 2), (2, 1), (2, 3), (3, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (open, made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+        let asked: Arc<Mutex<Vec<u64>>> = Arc::default();
+        let job = |count: u64| -> Result<Env> {
+            let (env, open, made, asked) = (Env::default(), open.clone(), made.clone(), asked.clone());
+            let ask = move |number: u64| {
+                let held = number < 40 && open.load(SeqCst) == 0;
+                if number < 40 {
+                    asked.lock().unwrap().push(number);
+                }
+                async move {
+                    if held {
+                        // Until the job fails.
+                        std::future::pending::<()>().await;
+                    }
+                    number * 10
+                }
+            };
+            let make = move |n| {
+                made.fetch_max(n, SeqCst);
+                n
+            };
+            let numbers = env.generator(make).rate(100_000.0).count(count).stream();
+            let answers = numbers.async_map_infallible(ask).unordered().capacity(100).stream();
+            answers.write_files(folder.path()).text().transactional().add()?;
+            Ok(env)
+        };
+        let kept = Checkpoints::default();
+        let failed = run_from(
+            &kept,
+            &job(u64::MAX)?,
+            before,
+            |_| true,
+            |run| {
+                let start = Instant::now();
+                while asked.lock().unwrap().len() < 40 && start.elapsed() < DEADLINE {
+                    std::thread::yield_now();
+                }
+                (0..2).for_each(|_| run.checkpoint());
+                run.fail();
+            },
+        );
+        assert_eq!(failed.unwrap_err().to_string(), "a failure");
+        let mut first = std::mem::take(&mut *asked.lock().unwrap());
+        first.sort_unstable();
+        assert!(first.into_iter().eq(0..40));
+        open.store(1, SeqCst);
+        let count = made.load(SeqCst) + 2_000;
+        run_from(&kept, &job(count)?, after, |_| true, |_| ())?;
+        let mut again = std::mem::take(&mut *asked.lock().unwrap());
+        again.sort_unstable();
+        assert!(again.into_iter().eq(0..40), "each by one instance");
+        let env = Env::default();
+        let lines = env.read_text(&[folder.path().to_str().unwrap()])?.collect()?;
+        let mut found: Vec<u64> = lines.iter().map(|line| line.parse().unwrap()).collect();
+        found.sort_unstable();
+        assert!(found.into_iter().eq((0..count).map(|n| n * 10)), "{before} workers, then {after}");
+    }
     Ok(())
 }

@@ -68,6 +68,9 @@ pub(crate) enum Timing {
     AsTheyCome,
     /// When they have ended: inputs without end are an error.
     AtTheEnd,
+    /// One whole at the end, outside: of use only with the records of the whole job, which a job that goes on from a checkpoint
+    /// does not see.
+    Whole,
     /// As their records come, whose event times it assigns: its watermark replaces theirs.
     Assigns,
 }

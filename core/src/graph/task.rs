@@ -1,3 +1,4 @@
+use crate::codec::KeyType;
 use crate::time::SplitTimes;
 use crate::{Clock, OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
@@ -28,6 +29,8 @@ pub(crate) struct TaskContext {
     promised: Arc<AtomicUsize>,
     /// Side outputs that somebody asked for: ports from 1 on.
     sides: Arc<[(String, TypeId)]>,
+    /// What the keys of the operator's state are.
+    keys: KeyType,
 }
 
 impl TaskContext {
@@ -47,6 +50,7 @@ impl TaskContext {
             ample,
             promised: Arc::new(promised.into()),
             sides: Arc::default(),
+            keys: KeyType::default(),
             splits: SplitTimes::new(&Clock::system()),
             clock: Clock::system(),
             streaming: true,
@@ -64,6 +68,16 @@ impl TaskContext {
         self.splits = SplitTimes::new(clock);
         (self.clock, self.streaming) = (clock.clone(), streaming);
         self
+    }
+
+    /// The same, of an operator whose state is of these keys.
+    pub(crate) fn with_keys(self, keys: KeyType) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// What the keys of the operator's state are.
+    pub(crate) fn keys(&self) -> &KeyType {
+        &self.keys
     }
 
     /// Where processing time comes from.

@@ -102,7 +102,7 @@ where
             settings,
             f,
             table: StateTable::new(context.key_groups()),
-            codec: RecordCodec::new(),
+            codec: RecordCodec::new().keyed(context.keys()),
             deadlines: TimerQueue::new("interval join deadlines"),
             watermark: i64::MIN,
             held: 0,

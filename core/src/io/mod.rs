@@ -24,7 +24,7 @@ mod text;
 pub use format::{CsvOptions, Format, JsonOptions, TextOptions};
 pub use input::{BatchReader, Scan, ScanOptions, Split, TableInput};
 pub use output::{Compression, TableWriter, WriteOptions, Written, create};
-pub(crate) use output::{PendingFile, SealedFile, sync_folder};
+pub(crate) use output::{PendingFile, SealedFile, rename_new, sync_folder};
 pub use parquet::{EncodedRowGroup, ParquetFile, RowGroupEncoder};
 pub use paths::resolve;
 pub(crate) use paths::skipped;

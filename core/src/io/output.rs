@@ -9,7 +9,7 @@ use arrow_schema::SchemaRef;
 use fluvial_memory::Reservation;
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tempfile::{NamedTempFile, TempPath};
@@ -168,7 +168,7 @@ impl PendingFile {
         }
     }
 
-    pub(super) fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         self.file.as_file()
     }
 
@@ -203,9 +203,22 @@ impl SealedFile {
         let target = self.target;
         self.hidden.persist(&target).map_err(|e| file_error(&target, e.error))?;
         if self.sync {
-            sync_folder(&target)?;
+            sync_name(&target)?;
         }
         Ok(self.bytes)
+    }
+
+    /// Gives the file its name unless there is a file of that name already. That it has it survives a crash of the machine
+    /// only after [`sync_folder`]. A file that fails to get its name is removed, or left hidden if `promised`: somebody
+    /// else may give it its name.
+    pub(crate) fn commit_new(self, promised: bool) -> Result<()> {
+        self.hidden.persist_noclobber(&self.target).map_err(|failed| {
+            if promised {
+                // Where even that fails the file is gone; the error below is the one to show.
+                let _ = failed.path.keep();
+            }
+            file_error(&self.target, failed.error)
+        })
     }
 
     /// Leaves the file where it is, hidden.
@@ -214,10 +227,35 @@ impl SealedFile {
     }
 }
 
+/// Gives a file another name, unless there is a file of that name already.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    let error = match TempPath::try_from_path(from)?.persist_noclobber(to) {
+        Ok(()) => return Ok(()),
+        Err(failed) => {
+            // It is not ours to remove.
+            let _ = failed.path.keep();
+            failed.error
+        }
+    };
+    // Where the system cannot rename so, the file has both names for a moment: the end of it, perhaps.
+    if error.kind() == io::ErrorKind::AlreadyExists
+        && let (Ok(from_file), Ok(to_file)) = (from.metadata(), to.metadata())
+        && (from_file.dev(), from_file.ino()) == (to_file.dev(), to_file.ino())
+    {
+        return std::fs::remove_file(from);
+    }
+    Err(error)
+}
+
 /// Waits until the name of a file is on the disk.
-pub(crate) fn sync_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| file_error(path, e))
+fn sync_name(path: &Path) -> Result<()> {
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Waits until the names of the files in a folder are on the disk.
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| file_error(folder, format!("cannot be synced: {e}")))
 }
 
 impl Write for PendingFile {

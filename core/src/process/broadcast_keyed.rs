@@ -1,5 +1,5 @@
 use super::connected::two_inputs;
-use super::keyed::KeyedContext;
+use super::keyed::{KeyedContext, of_keys};
 use super::outputs::Outputs;
 use super::side::OutputTag;
 use super::task::{KeyedHandler, KeyedRuntime, KeyedTask, Timer};
@@ -173,6 +173,7 @@ impl<T: Data, S: KeySelector<T>, B: Data> ConnectedKeyedBroadcast<T, S, B> {
             });
             Ok(Box::new(task?))
         });
+        let factory = of_keys::<S::Key>(factory);
         let distributions = (self.keyed.by_key_group(), Distribution::Broadcast);
         two_inputs("broadcast_process", &self.keyed.stream, &self.broadcast, distributions, factory)
     }

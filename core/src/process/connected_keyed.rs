@@ -1,5 +1,5 @@
 use super::connected::{co_flat_map, co_map, two_inputs};
-use super::keyed::KeyedContext;
+use super::keyed::{KeyedContext, of_keys};
 use super::outputs::Outputs;
 use super::task::{KeyedHandler, KeyedRuntime, KeyedTask, Timer};
 use crate::graph::OperatorFactory;
@@ -127,7 +127,7 @@ impl<A: Data, S: KeySelector<A>, B: Data, R: KeySelector<B, Key = S::Key>> Conne
     /// Adds an operator that gets the records of its keys, of both streams.
     pub(crate) fn operator<U: Data>(&self, kind: &'static str, make: OperatorFactory) -> DataStream<U> {
         let distributions = (self.first.by_key_group(), self.second.by_key_group());
-        two_inputs(kind, &self.first.stream, &self.second.stream, distributions, make)
+        two_inputs(kind, &self.first.stream, &self.second.stream, distributions, of_keys::<S::Key>(make))
     }
 }
 

@@ -1,6 +1,7 @@
 use super::outputs::Outputs;
 use super::side::OutputTag;
 use super::task::{KeyedHandler, KeyedRuntime, KeyedTask, TimeDomain, Timer};
+use crate::codec::KeyType;
 use crate::exchange::TypedByHash;
 use crate::graph::{Body, Distribution, OperatorFactory};
 use crate::state::KeyedState;
@@ -190,7 +191,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         kind: &'static str,
         make: impl Fn(&crate::graph::TaskContext) -> Result<O> + Send + Sync + 'static,
     ) -> DataStream<U> {
-        let make: OperatorFactory = Arc::new(move |context| Ok(Box::new(make(context)?)));
+        let make = of_keys::<S::Key>(Arc::new(move |context| Ok(Box::new(make(context)?))));
         let mut node = self.stream.after(kind, String::new(), Body::Operator(make));
         node.inputs[0].distribution = self.by_key_group();
         node.estimate = None;
@@ -205,6 +206,11 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
             partitioner: Arc::new(move || Box::new(TypedByHash::<T, S>::new(selector.clone()))),
         }
     }
+}
+
+/// The factory of an operator whose state is of keys `K`: what it stores says so.
+pub(crate) fn of_keys<K: NormalizedKey>(make: OperatorFactory) -> OperatorFactory {
+    Arc::new(move |context| make(&context.clone().with_keys(KeyType::of::<K>())))
 }
 
 /// A closure as a function.

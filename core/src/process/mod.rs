@@ -30,6 +30,7 @@ pub use broadcast_keyed::{ConnectedKeyedBroadcast, KeyedBroadcastContext, KeyedB
 pub use connected::{CoProcessFunction, Connected};
 pub use connected_keyed::{ConnectedKeyed, KeyedCoProcessFunction};
 pub use dead_letter::{DeadLetter, DeadLetters};
+pub(crate) use keyed::of_keys;
 pub use keyed::{KeyedContext, KeyedProcessFunction};
 pub(crate) use outputs::Outputs;
 pub use plain::{ProcessContext, ProcessFunction};

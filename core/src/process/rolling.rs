@@ -166,7 +166,7 @@ impl<T, S, V: Data, U: Data, F> Stateful<T, S, V, U, F> {
             selector,
             step,
             table: StateTable::new(context.key_groups()),
-            codec: RecordCodec::new(),
+            codec: RecordCodec::new().keyed(context.keys()),
             keys: KeyBlock::default(),
             outputs: Outputs::new(context),
             gauge: StateGauge::new(&context.metrics),

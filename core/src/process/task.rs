@@ -59,10 +59,10 @@ impl KeyedRuntime {
     pub(crate) fn new(context: &TaskContext) -> Self {
         let operator: &OperatorContext = context;
         Self {
-            state: KeyedState::new(operator, context.clock().clone()),
+            state: KeyedState::new(operator, context.clock().clone(), context.keys().clone()),
             operator_state: OperatorState::new(operator),
-            event_timers: TimerQueue::new(EVENT_TIMERS),
-            processing_timers: TimerQueue::new(PROCESSING_TIMERS),
+            event_timers: TimerQueue::new(EVENT_TIMERS).keyed(context.keys()),
+            processing_timers: TimerQueue::new(PROCESSING_TIMERS).keyed(context.keys()),
             watermark: i64::MIN,
             clock: context.clock().clone(),
             alarm: i64::MAX,

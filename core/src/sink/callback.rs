@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 impl<T: Data> DataStream<T> {
     /// Adds a sink that calls a function with each record, on the workers. Every worker has its own clone of the function.
+    /// In a job with checkpoints it is called at least once a record: again for those after the checkpoint that a job goes on
+    /// from. For exactly once see [`DataStream::write_transactional`].
     ///
     /// ```
     /// use std::sync::Arc;

@@ -10,7 +10,8 @@ impl<T: Data> DataStream<T> {
     /// full the job waits; workers do other things meanwhile. The channel ends when the job does. The records of one worker
     /// come in their order. In a program of several processes each sends the records of its workers to its own channel.
     ///
-    /// A receiver that is dropped before the end fails the job.
+    /// A receiver that is dropped before the end fails the job. In a job with checkpoints records may come more than once; what is
+    /// in the channel when the process dies is lost with the receiver.
     ///
     /// ```
     /// # let env = fluvial_core::Env::default();

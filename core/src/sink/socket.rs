@@ -35,7 +35,9 @@ impl Default for SocketOptions {
 
 impl<T: Data + Display> DataStream<T> {
     /// Adds a sink that writes the records to a TCP socket, a line each, as `Display` shows them. The job makes one connection,
-    /// from its first process to `address` (`host:port`); where the other side reads slowly, the job waits.
+    /// from its first process to `address` (`host:port`); where the other side reads slowly, the job waits. In a job with
+    /// checkpoints records may be sent more than once; what was sent and not received when the process dies is lost, since TCP
+    /// does not say what the other side has.
     ///
     /// ```
     /// use std::io::{BufRead, BufReader};

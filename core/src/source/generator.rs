@@ -321,9 +321,10 @@ mod tests {
                 std::hint::spin_loop();
             }
         }
-        assert_eq!(last, 20);
+        // More where the machine was away for longer than a record takes.
+        assert!(last >= 20);
         driven.source.stop();
-        assert_eq!(driven.run_to_end().len(), 20);
+        assert_eq!(driven.run_to_end().len() as u128, last);
     }
 
     #[test]

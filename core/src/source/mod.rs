@@ -10,6 +10,9 @@
 //! after a restore, and end before the source does: `stop` closes the channel for new records and lets those that are in
 //! it through; `abort` and drop end tasks and join threads.
 //!
+//! Sources of bounded data (`sequence`, `from_collection`, `generate`, files) have positions too: see `stream/source.rs` and
+//! `queue.rs`. Those without any cannot be read again: a job that goes on from a checkpoint has lost what it took of them after it.
+//!
 //! | source | who reads | position |
 //! |---|---|---|
 //! | generator | worker `w` of `W` makes the numbers `w, w + W, ...` | the next number; restores to any number of workers |
@@ -28,11 +31,11 @@ mod generator;
 mod inbox;
 mod lanes;
 mod lines;
-mod position;
+pub(crate) mod position;
 mod socket;
 mod tail;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod text;
 
 pub use channel::{ChannelClosed, ChannelSender};

@@ -4,7 +4,7 @@ use super::block::KeyBlock;
 use super::key::{CurrentKey, KeyBytes, KeyRef};
 use super::table::{StateTable, SweepCursor};
 use super::ttl::Ttl;
-use crate::codec::RecordCodec;
+use crate::codec::{KeyType, RecordCodec};
 use crate::operator::DeferredState;
 use crate::stream::Data;
 use crate::time::Clock;
@@ -35,11 +35,11 @@ pub(crate) struct StateCell<V> {
 }
 
 impl<V: Data> StateCell<V> {
-    pub(crate) fn new(name: &str, groups: std::ops::Range<u16>, current: Rc<CurrentKey>, clock: Clock) -> Self {
+    pub(crate) fn new(name: &str, groups: std::ops::Range<u16>, current: Rc<CurrentKey>, clock: Clock, keys: &KeyType) -> Self {
         Self {
             name: name.to_owned(),
             table: RefCell::new(StateTable::new(groups)),
-            codec: RecordCodec::new(),
+            codec: RecordCodec::new().keyed(keys),
             current,
             clock,
             ttl: Cell::new(None),

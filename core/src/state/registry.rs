@@ -3,6 +3,7 @@ use super::cell::{AnyState, StateCell};
 use super::handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 use super::key::{CurrentKey, KeyBytes};
 use super::timers::{EVENT_TIMERS, PROCESSING_TIMERS};
+use crate::codec::KeyType;
 use crate::stream::Data;
 use crate::time::Clock;
 use crate::{Aggregator, Error, OperatorContext, Result, Snapshot, StateSection};
@@ -16,12 +17,13 @@ pub struct KeyedState {
     current: Rc<CurrentKey>,
     groups: Range<u16>,
     clock: Clock,
+    keys: KeyType,
     states: Vec<Rc<dyn AnyState>>,
 }
 
 impl KeyedState {
-    pub(crate) fn new(context: &OperatorContext, clock: Clock) -> Self {
-        Self { current: Rc::default(), groups: context.key_groups(), clock, states: Vec::new() }
+    pub(crate) fn new(context: &OperatorContext, clock: Clock, keys: KeyType) -> Self {
+        Self { current: Rc::default(), groups: context.key_groups(), clock, keys, states: Vec::new() }
     }
 
     /// One value a key.
@@ -71,7 +73,8 @@ impl KeyedState {
         if self.states.iter().any(|s| s.name() == name) {
             return Err(Error::Plan(format!("state `{name}` is asked for twice by the same operator")));
         }
-        let cell = Rc::new(StateCell::new(name, self.groups.clone(), self.current.clone(), self.clock.clone()));
+        let (current, clock) = (self.current.clone(), self.clock.clone());
+        let cell = Rc::new(StateCell::new(name, self.groups.clone(), current, clock, &self.keys));
         self.states.push(cell.clone());
         Ok(cell)
     }

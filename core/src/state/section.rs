@@ -20,7 +20,8 @@ pub(crate) fn encode<V: Data>(
     for (key, value) in entries {
         append(codec, key.as_ref(), value.borrow(), &mut bytes)?;
     }
-    Ok(StateSection { name: name.to_owned(), key_group: key_group.into(), schema: schema(codec), keys: String::new(), bytes })
+    let keys = codec.keys().as_str().to_owned();
+    Ok(StateSection { name: name.to_owned(), key_group: key_group.into(), schema: schema(codec), keys, bytes })
 }
 
 /// Sections of entries of any key groups, one a group.
@@ -36,8 +37,8 @@ pub(crate) fn encode_groups<'a, V: Data>(
     }
     let schema = schema(codec);
     for (group, bytes) in (0..KEY_GROUPS).zip(groups).filter(|(_, bytes)| !bytes.is_empty()) {
-        let (name, schema) = (name.to_owned(), schema.clone());
-        sink(StateSection { name, key_group: Some(group), schema, keys: String::new(), bytes })?;
+        let (name, schema, keys) = (name.to_owned(), schema.clone(), codec.keys().as_str().to_owned());
+        sink(StateSection { name, key_group: Some(group), schema, keys, bytes })?;
     }
     Ok(())
 }
@@ -54,14 +55,9 @@ fn append<V: Data>(codec: &RecordCodec<V>, key: &[u8], value: &V, bytes: &mut Ve
     Ok(())
 }
 
-/// The text by which a codec's schema is compared.
-pub(crate) fn schema<V: Data>(codec: &RecordCodec<V>) -> String {
+/// A codec's schema as it is stored.
+fn schema<V: Data>(codec: &RecordCodec<V>) -> String {
     codec.schema().map(Schema::to_json).unwrap_or_default()
-}
-
-/// A stored schema for people.
-fn shown(schema: &str) -> String {
-    Schema::from_json(schema).map_or_else(|_| schema.to_owned(), |schema| schema.to_string())
 }
 
 /// Of a section whose name no state of the operator has.
@@ -80,33 +76,52 @@ pub(crate) fn unclaimed(section: &StateSection) -> Result<()> {
     )))
 }
 
-/// Hands each entry of a section to `each`.
+/// Hands each entry of a section to `each`. The values may have been stored by an earlier state of their type.
 ///
 /// # Errors
-/// A schema that is not the codec's, and bytes that are not entries: both name the state.
+/// A schema that cannot be read as the codec's, which is found before the first entry; bytes that are not entries. All name the
+/// state.
 pub(crate) fn decode<V: Data>(
     section: &StateSection,
     codec: &RecordCodec<V>,
     mut each: impl FnMut(&[u8], V) -> Result<()>,
 ) -> Result<()> {
-    let expected = schema(codec);
-    if section.schema != expected {
-        return Err(Error::Plan(format!(
-            "state `{}` was stored as {}, the program now expects {}",
-            section.name,
-            shown(&section.schema),
-            shown(&expected)
-        )));
-    }
-    let mut rest = section.bytes.as_slice();
-    while !rest.is_empty() {
-        let at = section.bytes.len() - rest.len();
-        let cut = || Error::Plan(format!("state `{}`: the entry at byte {at} of its section is cut off", section.name));
-        let key = part(&mut rest).ok_or_else(cut)?;
-        let value = part(&mut rest).ok_or_else(cut)?;
-        each(key, codec.decode(value)?)?;
+    let values = codec.reading(section)?;
+    for entry in entries(section) {
+        let (key, value) = entry?;
+        each(key, values.decode(value)?)?;
     }
     Ok(())
+}
+
+/// The entries of a section: keys and encoded values, for whoever has no types for them. Nothing follows an error.
+pub(crate) fn entries(section: &StateSection) -> Entries<'_> {
+    Entries { name: &section.name, len: section.bytes.len(), rest: &section.bytes }
+}
+
+/// See [`entries`].
+pub(crate) struct Entries<'a> {
+    name: &'a str,
+    len: usize,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<(&'a [u8], &'a [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let at = self.len - self.rest.len();
+        match part(&mut self.rest).zip(part(&mut self.rest)) {
+            Some(entry) => Some(Ok(entry)),
+            None => {
+                self.rest = &[];
+                Some(Err(Error::Plan(format!("state `{}`: the entry at byte {at} of its section is cut off", self.name))))
+            }
+        }
+    }
 }
 
 /// A length and as many bytes.

@@ -2,7 +2,7 @@
 
 use super::key::{KeyBytes, KeyRef};
 use super::section;
-use crate::codec::RecordCodec;
+use crate::codec::{KeyType, RecordCodec};
 use crate::operator::DeferredState;
 use crate::stream::Data;
 use crate::{Result, StateSection};
@@ -37,6 +37,12 @@ impl<N: Data + Ord> TimerQueue<N> {
     /// An empty queue; `name` is that of its state.
     pub(crate) fn new(name: &'static str) -> Self {
         Self { name, shards: Default::default(), heads: [i64::MAX; SHARDS], codec: RecordCodec::new() }
+    }
+
+    /// The same, of keys of this type.
+    #[must_use]
+    pub(crate) fn keyed(self, keys: &KeyType) -> Self {
+        Self { codec: self.codec.keyed(keys), ..self }
     }
 
     #[inline]

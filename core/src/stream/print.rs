@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 impl<T: Data + Debug> DataStream<T> {
     /// Adds a sink that prints the records on the standard output of the first process, a line each: strings as they are,
-    /// anything else as `Debug` shows it. Where the stream is ordered (behind a sort) the lines are too.
+    /// anything else as `Debug` shows it. Where the stream is ordered (behind a sort) the lines are too. In a job with
+    /// checkpoints lines may come more than once.
     ///
     /// ```
     /// # let env = fluvial_core::Env::default();

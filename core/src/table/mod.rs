@@ -216,7 +216,8 @@ impl Table {
     /// # Errors
     /// The first error of any operator.
     pub fn collect(&self) -> Result<Vec<RecordBatch>> {
-        let batches = collect_batches(self.env.config().hosts.len(), |body, distribution| {
+        let codec = Arc::new(TableCodec { schema: self.schema.clone() });
+        let batches = collect_batches(self.env.config().hosts.len(), codec, |body, distribution| {
             let mut node = self.after("collect", String::new(), body);
             node.inputs[0].distribution = distribution;
             node.outputs = 0;

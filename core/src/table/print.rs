@@ -1,5 +1,5 @@
 use super::{Table, table_batch};
-use crate::graph::{Body, OperatorFactory};
+use crate::graph::{Body, OperatorFactory, Timing};
 use crate::io::print::{PrintTarget, Printer, standard_output};
 use crate::{Batch, Operator, Output, Position, Progress, Result};
 use arrow_array::RecordBatch;
@@ -13,7 +13,8 @@ const PRINTED_ROWS: usize = 100;
 
 impl Table {
     /// Adds a sink that prints the table on the standard output of the first process, aligned in columns: its first 100 rows
-    /// and, if there are more, how many there are. Where the table is ordered (behind a sort) the rows are too.
+    /// and, if there are more, how many there are. Where the table is ordered (behind a sort) the rows are too. Not for
+    /// streaming jobs with checkpoints, whose end may be another run's than their beginning.
     ///
     /// ```
     /// # let env = fluvial_core::Env::default();
@@ -37,7 +38,7 @@ impl Table {
             let printer = context.shared(|| Printer::new(&target, &folder, 1));
             Ok(Box::new(PrintTable { schema: schema.clone(), first, printer, prints: context.process == 0 }))
         });
-        let mut node = self.after("print", format!("{limit} rows"), Body::Operator(make));
+        let mut node = self.after("print", format!("{limit} rows"), Body::Operator(make)).timing(Timing::Whole);
         node.outputs = 0;
         node.inputs[0].distribution = self.to_one_place();
         self.env.add_sink(node);

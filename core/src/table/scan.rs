@@ -2,6 +2,7 @@ use super::source::{Batches, Parts, source_node};
 use super::{Table, find_column};
 use crate::graph::Estimate;
 use crate::io::{ColumnPredicate, Format, PredicateOp, Scan, ScanOptions, Split, TableInput, resolve};
+use crate::queue::input_of;
 use crate::{Env, Error, Result};
 use arrow_array::ArrayRef;
 use fluvial_memory::Reservation;
@@ -88,7 +89,13 @@ impl Read {
         if !self.options.predicates.is_empty() {
             detail.push_str(&format!(", {} predicates pushed down", self.options.predicates.len()));
         }
-        let node = source_node("read", detail, schema.clone(), Some(estimate), Arc::new(Splits { scan, splits }));
+        let node = source_node(
+            "read",
+            detail,
+            schema.clone(),
+            Some(estimate),
+            Arc::new(Splits { scan, input: input_of(files, &splits)?, splits }),
+        );
         let mut table = Table::new(env, env.add(node), schema);
         table.read = Some(Arc::new(self));
         Ok(table)
@@ -158,6 +165,8 @@ impl Table {
 
 struct Splits {
     scan: Scan,
+    /// Tells this read from others.
+    input: u64,
     splits: Vec<Split>,
 }
 
@@ -168,6 +177,10 @@ impl Parts for Splits {
 
     fn bytes(&self, part: usize) -> u64 {
         self.splits[part].bytes
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.input
     }
 
     fn open(&self, part: usize, memory: &Reservation) -> Result<Batches> {

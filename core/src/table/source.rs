@@ -1,8 +1,8 @@
 use super::{Table, table_port};
 use crate::chain::{AnyCollector, BoxCollector, Context};
 use crate::graph::{Body, Estimate, Node, NodeMetrics, TaskContext, Timing};
-use crate::queue::PartQueue;
-use crate::{Env, Output, Position, Progress, Result, Source};
+use crate::queue::PartCursor;
+use crate::{Env, Output, Position, Progress, Restored, Result, Snapshot, Source};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use fluvial_memory::Reservation;
@@ -23,10 +23,15 @@ pub(crate) trait Parts: Send + Sync + 'static {
         let _ = part;
         0
     }
+    /// Tells these parts from others: the position of a source in them means nothing in others.
+    fn fingerprint(&self) -> u64 {
+        self.count() as u64
+    }
 }
 
 impl Env {
-    /// A table that a function makes part by part, in parallel and in order: `open(i)` gives the batches of part `i`.
+    /// A table that a function makes part by part, in parallel and in order: `open(i)` gives the batches of part `i`. A job that
+    /// goes on from a checkpoint makes parts again and skips the rows that were emitted: they must be the same ones.
     pub fn table_from_parts<I>(
         &self,
         schema: SchemaRef,
@@ -72,13 +77,12 @@ pub(crate) fn source_node(
     let make = move |context: &TaskContext, next: AnyCollector| -> Result<Box<dyn Source>> {
         let parts = parts.clone();
         let memory = context.reserve(0)?;
-        // Parts are shared by the workers of a process; between processes the division is fixed.
-        let queue = context.shared(|| PartQueue::new(context.process, context.processes));
+        let cursor = PartCursor::new(context, parts.count(), parts.fingerprint());
         let metrics = context.metrics.clone();
         metrics.parts.store(parts.count().div_ceil(context.processes) as u64, Relaxed);
         Ok(Box::new(PartsSource {
             parts,
-            queue,
+            cursor,
             memory,
             metrics,
             next: next.into::<RecordBatch>()?,
@@ -105,7 +109,7 @@ pub(crate) fn source_node(
 
 struct PartsSource {
     parts: Arc<dyn Parts>,
-    queue: Arc<PartQueue>,
+    cursor: PartCursor,
     memory: Reservation,
     metrics: Arc<NodeMetrics>,
     next: BoxCollector<RecordBatch>,
@@ -115,28 +119,53 @@ struct PartsSource {
 
 /// The part being read: one batch is held back, so that the last one is known as such.
 struct Current {
-    batches: Batches,
+    batches: Unread,
     ahead: Option<RecordBatch>,
     position: Position,
+}
+
+/// The batches of a part without the rows that were emitted before the job was restored.
+struct Unread {
+    batches: Batches,
+    skip: u64,
+}
+
+impl Unread {
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some(batch) = self.batches.next().transpose()? {
+            let rows = batch.num_rows() as u64;
+            if self.skip == 0 {
+                return Ok(Some(batch));
+            }
+            let skipped = self.skip.min(rows);
+            self.skip -= skipped;
+            if skipped < rows {
+                return Ok(Some(batch.slice(skipped as usize, (rows - skipped) as usize)));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl PartsSource {
     /// The next batch and its place in the table's order.
     fn next_batch(&mut self) -> Result<Option<(Option<RecordBatch>, Position)>> {
         if self.current.is_none() {
-            let Some(part) = self.queue.take(self.parts.count()) else { return Ok(None) };
-            let mut batches = self.parts.open(part, &self.memory)?;
-            let ahead = batches.next().transpose()?;
+            let Some((part, skip)) = self.cursor.take() else { return Ok(None) };
+            let mut batches = Unread { batches: self.parts.open(part, &self.memory)?, skip };
+            let ahead = batches.next()?;
             self.current = Some(Current { batches, ahead, position: Position { range: part as u64, sequence: 0, last: false } });
         }
         let Some(current) = &mut self.current else { unreachable!("filled above") };
         let batch = current.ahead.take();
-        current.ahead = current.batches.next().transpose()?;
+        current.ahead = current.batches.next()?;
+        self.cursor.emitted(batch.as_ref().map_or(0, |batch| batch.num_rows() as u64));
         let mut position = current.position;
         current.position.sequence += 1;
         if current.ahead.is_none() {
             position.last = true;
             self.current = None;
+            self.cursor.end();
             self.metrics.part_read(self.parts.bytes(position.range as usize));
         }
         Ok(Some((batch, position)))
@@ -161,6 +190,14 @@ impl Source for PartsSource {
         }
         context.check()?;
         Ok(progress)
+    }
+
+    fn snapshot(&mut self, _epoch: u64) -> Result<Snapshot> {
+        self.cursor.snapshot()
+    }
+
+    fn restore(&mut self, state: Restored) -> Result<()> {
+        self.cursor.restore(&state)
     }
 
     fn stop(&mut self) {

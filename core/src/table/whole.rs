@@ -214,7 +214,7 @@ impl Table {
             Some(first) if self.read.is_some() => self.narrow(&[first.name()])?,
             _ => self.clone(),
         };
-        let count: OperatorFactory = Arc::new(|_| Ok(Box::new(CountOperator::default())));
+        let count: OperatorFactory = Arc::new(|context| Ok(Box::new(CountOperator::new(context))));
         let node = table.env.add(table.after("count", String::new(), Body::Operator(count)));
         Ok(DataStream::<u64>::new(&table.env, node).collect()?.into_iter().sum())
     }

@@ -1,6 +1,6 @@
 use super::write_text::WriteText;
 use super::{Table, table_batch};
-use crate::graph::{Body, Distribution, Node, OperatorFactory, TaskContext};
+use crate::graph::{Body, Distribution, Node, OperatorFactory, TaskContext, Timing};
 use crate::io::{Format, ParquetFile, RowGroupEncoder, WriteOptions, Written};
 use crate::{Batch, Error, Operator, Output, Position, Progress, Result};
 use arrow_schema::SchemaRef;
@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex};
 impl Table {
     /// Adds a sink that writes this table to one file, whose format goes by its extension. The file appears under its name
     /// when it is complete; a job that fails leaves nothing. Where the table is ordered (behind a sort) the file is too.
+    ///
+    /// Not for streaming jobs with checkpoints: a job that goes on from one would leave out what was written before. There a
+    /// [`FileSink`](crate::FileSink) gives files with each checkpoint.
     ///
     /// # Errors
     /// [`Error::Plan`] for an extension that is not known.
@@ -41,7 +44,7 @@ impl Table {
         // The file is the first process's; the others' instances receive nothing.
         let in_first: OperatorFactory =
             Arc::new(move |context| if context.process == 0 { make(context) } else { Ok(Box::new(Idle)) });
-        let mut node = self.after("write", path.display().to_string(), Body::Operator(in_first));
+        let mut node = self.after("write", path.display().to_string(), Body::Operator(in_first)).timing(Timing::Whole);
         node.outputs = 0;
         node.inputs[0].distribution = self.to_one_place();
         node

@@ -12,6 +12,8 @@
 
 #[cfg(test)]
 mod barriers;
+#[cfg(test)]
+pub(crate) mod checkpoints;
 mod driver;
 mod restore;
 

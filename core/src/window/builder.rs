@@ -9,7 +9,7 @@ use super::session::SessionOperator;
 use super::time_window::{TimeWindow, Windowed};
 use super::trigger::Trigger;
 use crate::graph::{Body, OperatorFactory, TaskContext};
-use crate::process::{OutputTag, Outputs, TimeDomain};
+use crate::process::{OutputTag, Outputs, TimeDomain, of_keys};
 use crate::state::KeyRef;
 use crate::stream::{Data, DataStream, KeyFn, KeySelector, KeyedStream, short_type_name};
 use crate::{Aggregator, Operator, Result};
@@ -255,7 +255,7 @@ where
     }
 
     fn operator<U: Data>(&self, make: OperatorFactory) -> DataStream<U> {
-        let mut node = self.keyed.stream.after("window", short_type_name::<A>(), Body::Operator(make));
+        let mut node = self.keyed.stream.after("window", short_type_name::<A>(), Body::Operator(of_keys::<S::Key>(make)));
         node.inputs[0].distribution = self.keyed.by_key_group();
         node.estimate = None;
         DataStream::new(&self.keyed.stream.env, self.keyed.stream.env.add(node))

@@ -214,7 +214,7 @@ pub(super) struct Processed<K, W, F> {
 
 impl<K, W: Window, F> Processed<K, W, F> {
     pub(super) fn new(make: impl FnOnce(&mut WindowStates<W>) -> Result<F>, merges: bool, context: &TaskContext) -> Result<Self> {
-        let keyed = KeyedState::new(context, context.clock().clone());
+        let keyed = KeyedState::new(context, context.clock().clone(), context.keys().clone());
         let mut states = WindowStates { keyed, window: Rc::default(), clear: Vec::new(), merges };
         Ok(Self { function: make(&mut states)?, states, key: PhantomData })
     }

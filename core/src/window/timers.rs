@@ -1,4 +1,5 @@
 use super::time_window::Window;
+use crate::codec::KeyType;
 use crate::process::TimeDomain;
 use crate::state::{KeyBytes, KeyRef, TimerQueue};
 use crate::time::Clock;
@@ -25,10 +26,10 @@ pub(super) struct WindowTimers<W> {
 }
 
 impl<W: Window> WindowTimers<W> {
-    pub(super) fn new(domain: TimeDomain, clock: Clock) -> Self {
+    pub(super) fn new(domain: TimeDomain, clock: Clock, keys: &KeyType) -> Self {
         Self {
-            event: TimerQueue::new("window event timers"),
-            processing: TimerQueue::new("window processing timers"),
+            event: TimerQueue::new("window event timers").keyed(keys),
+            processing: TimerQueue::new("window processing timers").keyed(keys),
             watermark: i64::MIN,
             now: i64::MIN,
             ended: false,

@@ -19,8 +19,8 @@ pub fn normalized_key(input: proc_macro::TokenStream) -> proc_macro::TokenStream
 fn expand(input: DeriveInput) -> Result<TokenStream> {
     let memory = memory_path(&input)?;
     let body = match &input.data {
-        Data::Struct(data) => expand_struct(&memory, &data.fields),
-        Data::Enum(data) => expand_enum(&memory, &data.variants)?,
+        Data::Struct(data) => expand_struct(&memory, &input.ident, &data.fields),
+        Data::Enum(data) => expand_enum(&memory, &input.ident, &data.variants)?,
         Data::Union(data) => return Err(Error::new(data.union_token.span, "a union has no order and cannot be a key")),
     };
     let mut generics = input.generics.clone();
@@ -65,11 +65,12 @@ fn ident_path(name: &str) -> Path {
     parse_quote!(::#name)
 }
 
-fn expand_struct(memory: &Path, fields: &Fields) -> TokenStream {
+fn expand_struct(memory: &Path, name: &Ident, fields: &Fields) -> TokenStream {
     let names = field_names(fields);
     let pattern = pattern(fields, &names);
     let types: Vec<_> = fields.iter().map(|f| &f.ty).collect();
     let construct = construct(memory, fields, &names);
+    let schema = struct_schema(memory, name, fields);
     quote! {
         const WIDTH: ::core::option::Option<usize> =
             #memory::keys::private::sum_widths(&[#(<#types as #memory::NormalizedKey>::WIDTH),*]);
@@ -84,10 +85,48 @@ fn expand_struct(memory: &Path, fields: &Fields) -> TokenStream {
         fn decode(input: &mut &[u8]) -> #memory::Result<Self> {
             ::core::result::Result::Ok(Self #construct)
         }
+
+        fn schema() -> #memory::KeySchema {
+            #schema
+        }
     }
 }
 
-fn expand_enum(memory: &Path, variants: &Punctuated<Variant, Token![,]>) -> Result<TokenStream> {
+/// What the bytes of a struct's fields are.
+fn struct_schema(memory: &Path, name: &Ident, fields: &Fields) -> TokenStream {
+    let name = plain(name);
+    let names = fields.iter().enumerate().map(|(i, field)| field.ident.as_ref().map_or_else(|| i.to_string(), plain));
+    let types = fields.iter().map(|f| &f.ty);
+    quote! {
+        #memory::KeySchema::Struct {
+            name: ::std::string::String::from(#name),
+            fields: ::std::vec![
+                #((::std::string::String::from(#names), <#types as #memory::NormalizedKey>::schema())),*
+            ],
+        }
+    }
+}
+
+/// What the bytes of a variant's fields are: as serde sees variants.
+fn variant_schema(memory: &Path, variant: &Variant) -> TokenStream {
+    let types: Vec<_> = variant.fields.iter().map(|f| &f.ty).collect();
+    match (&variant.fields, types.as_slice()) {
+        (Fields::Unit, _) => quote!(#memory::KeySchema::Unit),
+        (Fields::Unnamed(_), [only]) => quote!(<#only as #memory::NormalizedKey>::schema()),
+        (Fields::Unnamed(_), _) => {
+            quote!(#memory::KeySchema::Tuple(::std::vec![#(<#types as #memory::NormalizedKey>::schema()),*]))
+        }
+        (Fields::Named(_), _) => struct_schema(memory, &variant.ident, &variant.fields),
+    }
+}
+
+/// A name without the mark of a raw identifier.
+fn plain(name: &Ident) -> String {
+    let name = name.to_string();
+    name.strip_prefix("r#").map_or(name.clone(), str::to_owned)
+}
+
+fn expand_enum(memory: &Path, ident: &Ident, variants: &Punctuated<Variant, Token![,]>) -> Result<TokenStream> {
     check_discriminants(variants)?;
     if variants.is_empty() {
         return Err(Error::new(Span::call_site(), "an enum without variants has no keys"));
@@ -114,6 +153,9 @@ fn expand_enum(memory: &Path, variants: &Punctuated<Variant, Token![,]>) -> Resu
         widths.push(quote!(#memory::keys::private::sum_widths(&[#(<#types as #memory::NormalizedKey>::WIDTH),*])));
     }
     let count = variants.len();
+    let enum_name = plain(ident);
+    let names = variants.iter().map(|variant| plain(&variant.ident));
+    let schemas = variants.iter().map(|variant| variant_schema(memory, variant));
     Ok(quote! {
         const WIDTH: ::core::option::Option<usize> =
             #memory::keys::private::enum_width(::core::mem::size_of::<#tag>(), &[#(#widths),*]);
@@ -129,6 +171,13 @@ fn expand_enum(memory: &Path, variants: &Punctuated<Variant, Token![,]>) -> Resu
                 #(#decode)*
                 other => return #memory::keys::private::unknown_variant(other as usize, #count),
             })
+        }
+
+        fn schema() -> #memory::KeySchema {
+            #memory::KeySchema::Enum {
+                name: ::std::string::String::from(#enum_name),
+                variants: ::std::vec![#((::std::string::String::from(#names), #schemas)),*],
+            }
         }
     })
 }

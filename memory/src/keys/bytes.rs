@@ -2,7 +2,7 @@
 //!
 //! The end orders below every continuation, so a prefix comes before what it is a prefix of, also when another key follows.
 
-use super::NormalizedKey;
+use super::{KeySchema, NormalizedKey};
 use crate::{Error, Result};
 
 /// Bytes of the encoding of `value`.
@@ -91,6 +91,10 @@ impl NormalizedKey for str {
     fn encode(&self, out: &mut Vec<u8>) {
         encode_bytes(self.as_bytes(), out);
     }
+
+    fn schema() -> KeySchema {
+        KeySchema::Str
+    }
 }
 
 impl NormalizedKey for [u8] {
@@ -99,6 +103,10 @@ impl NormalizedKey for [u8] {
     #[inline]
     fn encode(&self, out: &mut Vec<u8>) {
         encode_bytes(self, out);
+    }
+
+    fn schema() -> KeySchema {
+        KeySchema::Bytes
     }
 }
 
@@ -116,6 +124,10 @@ impl NormalizedKey for String {
             what: format!("expected UTF-8, found other bytes after {} valid ones", error.utf8_error().valid_up_to()),
         })
     }
+
+    fn schema() -> KeySchema {
+        KeySchema::Str
+    }
 }
 
 impl NormalizedKey for Vec<u8> {
@@ -128,5 +140,9 @@ impl NormalizedKey for Vec<u8> {
 
     fn decode(input: &mut &[u8]) -> Result<Self> {
         decode_bytes(input, "Vec<u8>")
+    }
+
+    fn schema() -> KeySchema {
+        KeySchema::Bytes
     }
 }

@@ -1,6 +1,6 @@
 //! Keys made of keys: options, tuples, arrays, references.
 
-use super::{NormalizedKey, private::sum_widths, take, type_name};
+use super::{KeySchema, NormalizedKey, private::sum_widths, take, type_name};
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -45,6 +45,10 @@ impl<K: NormalizedKey> NormalizedKey for Option<K> {
     fn decode(input: &mut &[u8]) -> Result<Self> {
         decode_option(input, 1)
     }
+
+    fn schema() -> KeySchema {
+        KeySchema::Option(Box::new(K::schema()))
+    }
 }
 
 impl<K: NormalizedKey + ?Sized> NormalizedKey for &K {
@@ -57,6 +61,10 @@ impl<K: NormalizedKey + ?Sized> NormalizedKey for &K {
 
     fn decode(_: &mut &[u8]) -> Result<Self> {
         Err(Error::Unsupported(format!("a key of type `{}` cannot be decoded: decode it as the owned type", type_name::<Self>())))
+    }
+
+    fn schema() -> KeySchema {
+        K::schema()
     }
 }
 
@@ -71,6 +79,10 @@ impl<K: NormalizedKey> NormalizedKey for Box<K> {
     fn decode(input: &mut &[u8]) -> Result<Self> {
         K::decode(input).map(Self::new)
     }
+
+    fn schema() -> KeySchema {
+        K::schema()
+    }
 }
 
 impl NormalizedKey for Cow<'_, str> {
@@ -84,6 +96,10 @@ impl NormalizedKey for Cow<'_, str> {
     fn decode(input: &mut &[u8]) -> Result<Self> {
         String::decode(input).map(Cow::Owned)
     }
+
+    fn schema() -> KeySchema {
+        KeySchema::Str
+    }
 }
 
 impl NormalizedKey for Arc<str> {
@@ -96,6 +112,10 @@ impl NormalizedKey for Arc<str> {
 
     fn decode(input: &mut &[u8]) -> Result<Self> {
         String::decode(input).map(Self::from)
+    }
+
+    fn schema() -> KeySchema {
+        KeySchema::Str
     }
 }
 
@@ -115,6 +135,10 @@ impl<K: NormalizedKey, const N: usize> NormalizedKey for [K; N] {
         let keys = (0..N).map(|_| K::decode(input)).collect::<Result<Vec<K>>>()?;
         Ok(keys.try_into().unwrap_or_else(|_| unreachable!("as many keys as the array has elements")))
     }
+
+    fn schema() -> KeySchema {
+        KeySchema::Array(Box::new(K::schema()), N)
+    }
 }
 
 macro_rules! tuples {
@@ -131,6 +155,10 @@ macro_rules! tuples {
             #[inline]
             fn decode(input: &mut &[u8]) -> Result<Self> {
                 Ok(($($name::decode(input)?,)+))
+            }
+
+            fn schema() -> KeySchema {
+                KeySchema::Tuple(vec![$($name::schema()),+])
             }
         }
     )*};

@@ -22,17 +22,22 @@
 //! hashing, partitioning and prefix extraction are all plain byte work, without a call into the key's type.
 //! The technique is as old as System R; Flink's normalized keys and DuckDB's sort keys are its modern forms.
 //!
+//! Keyed state is stored under these bytes and their [`KeySchema`]: they are part of the format of checkpoints.
+//!
 //! [`columns`] writes the same bytes for Arrow columns.
 
 mod bytes;
 pub mod columns;
 mod compound;
+mod json;
 mod primitives;
+mod schema;
 
 use crate::{Error, Result};
 
 pub(crate) use bytes::{escaped_len, unescape, write_escaped};
 pub(crate) use primitives::FixedKey;
+pub use schema::KeySchema;
 
 /// A key whose encoding has `memcmp` order.
 ///
@@ -73,6 +78,14 @@ pub trait NormalizedKey {
     fn decode(input: &mut &[u8]) -> Result<Self>
     where
         Self: Sized;
+
+    /// What the key's bytes are. It is stored beside keyed state, so that it can be read without the type.
+    ///
+    /// A type that implements this trait by hand and leaves this out has keys that only it can read; one that is another type's
+    /// key in all but name gives the schema of that.
+    fn schema() -> KeySchema {
+        KeySchema::Opaque(std::any::type_name::<Self>().to_owned())
+    }
 }
 
 /// Reverses the order of a key.
@@ -116,6 +129,10 @@ impl<K: NormalizedKey> NormalizedKey for Descending<K> {
         }
         Ok(Self(key))
     }
+
+    fn schema() -> KeySchema {
+        KeySchema::Descending(Box::new(K::schema()))
+    }
 }
 
 /// A key that may be null, with nulls before all others. A plain `Option` has them last.
@@ -133,6 +150,10 @@ impl<K: NormalizedKey> NormalizedKey for NullsFirst<K> {
 
     fn decode(input: &mut &[u8]) -> Result<Self> {
         compound::decode_option(input, 0).map(Self)
+    }
+
+    fn schema() -> KeySchema {
+        KeySchema::NullsFirst(Box::new(K::schema()))
     }
 }
 
@@ -198,5 +219,7 @@ pub mod private {
     }
 }
 
+#[cfg(test)]
+mod schema_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Numbers, `bool` and `char`.
 
-use super::{NormalizedKey, take, type_name};
+use super::{KeySchema, NormalizedKey, take, type_name};
 use crate::{Error, Result};
 use arrow_buffer::{IntervalDayTime, IntervalMonthDayNano, i256};
 use half::f16;
@@ -189,7 +189,7 @@ fn decode_fixed<K: FixedKey>(input: &mut &[u8]) -> Result<K> {
 }
 
 macro_rules! normalized {
-    ($($type:ty),*) => {$(
+    ($($type:ty, $schema:ident);*) => {$(
         impl NormalizedKey for $type {
             const WIDTH: Option<usize> = Some(<$type as FixedKey>::WIDTH);
             #[inline]
@@ -200,10 +200,15 @@ macro_rules! normalized {
             fn decode(input: &mut &[u8]) -> Result<Self> {
                 decode_fixed(input)
             }
+            fn schema() -> KeySchema {
+                KeySchema::$schema
+            }
         }
     )*};
 }
-normalized!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64);
+normalized! {
+    u8, U8; u16, U16; u32, U32; u64, U64; u128, U128; i8, I8; i16, I16; i32, I32; i64, I64; i128, I128; f32, F32; f64, F64
+}
 
 /// As `u64`, on every platform.
 impl NormalizedKey for usize {
@@ -216,6 +221,9 @@ impl NormalizedKey for usize {
     fn decode(input: &mut &[u8]) -> Result<Self> {
         let value = u64::decode(input)?;
         Self::try_from(value).map_err(|_| mismatch("usize", format!("expected a value of this platform's usize, found {value}")))
+    }
+    fn schema() -> KeySchema {
+        KeySchema::U64
     }
 }
 
@@ -230,6 +238,9 @@ impl NormalizedKey for isize {
     fn decode(input: &mut &[u8]) -> Result<Self> {
         let value = i64::decode(input)?;
         Self::try_from(value).map_err(|_| mismatch("isize", format!("expected a value of this platform's isize, found {value}")))
+    }
+    fn schema() -> KeySchema {
+        KeySchema::I64
     }
 }
 
@@ -246,6 +257,9 @@ impl NormalizedKey for bool {
             other => Err(mismatch("bool", format!("expected 0 or 1, found {other}"))),
         }
     }
+    fn schema() -> KeySchema {
+        KeySchema::Bool
+    }
 }
 
 impl NormalizedKey for char {
@@ -258,6 +272,9 @@ impl NormalizedKey for char {
         let value = u32::decode(input)?;
         char::from_u32(value).ok_or_else(|| mismatch("char", format!("expected a Unicode scalar value, found {value:#X}")))
     }
+    fn schema() -> KeySchema {
+        KeySchema::Char
+    }
 }
 
 impl NormalizedKey for () {
@@ -267,6 +284,9 @@ impl NormalizedKey for () {
     #[inline]
     fn decode(_: &mut &[u8]) -> Result<Self> {
         Ok(())
+    }
+    fn schema() -> KeySchema {
+        KeySchema::Unit
     }
 }
 

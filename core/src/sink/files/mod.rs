@@ -6,6 +6,7 @@
 //! | `bucket` | which folder a record belongs to |
 //! | `part` | one file in the making, in its format |
 //! | `parts` | a worker's files: open, complete, visible |
+//! | `journal` | what a run has left behind that was killed |
 //! | `operator` | drives them by records, timers and barriers |
 //!
 //! Invariant: a file is called `.part-<worker>-<n>.inprogress` until it is complete and is then renamed; nothing that is
@@ -15,6 +16,7 @@
 //! and more buckets mean more and smaller files.
 
 mod bucket;
+mod journal;
 mod operator;
 mod part;
 mod parts;
@@ -24,6 +26,7 @@ use crate::io::{CsvOptions, WriteOptions};
 use crate::table::type_columns;
 use crate::{Data, DataStream, Error, Result};
 use bucket::{BucketFn, Level, TimePattern};
+use journal::{Lineage, unique};
 use operator::WriteFiles;
 use part::{Columns, Form, LineFn};
 use parts::PartFiles;
@@ -60,6 +63,8 @@ impl<T: Data> DataStream<T> {
             open_buckets: 64,
             transactional: false,
             sync: false,
+            name: None,
+            uid: None,
             wrong: None,
         }
     }
@@ -71,7 +76,14 @@ impl<T: Data> DataStream<T> {
 /// is *rolled*: because it has its size, because it has been open for its time, because too many others are open, or because
 /// the stream has ended. Then it gets its name at once, or with the next checkpoint
 /// ([`transactional`](FileSink::transactional)). So readers never see half a file. Numbers that earlier jobs used are passed
-/// over; nothing is replaced. A job that fails removes what is hidden; one that is killed leaves it.
+/// over; nothing is replaced. A job that fails removes what is hidden.
+///
+/// In a job with checkpoints a transactional sink is exactly-once: files of a checkpoint that is complete are visible, or become
+/// so when the job goes on from it, with any number of workers; what else a killed process has left hidden is removed then. A
+/// sink that is not transactional rolls its files at each checkpoint and is at-least-once: what was written after the last one
+/// stays visible, and is written again. Of a job that is killed and never goes on, hidden files stay. A file must not be moved
+/// away before a checkpoint is complete that is later than the one it became visible with, and two jobs that go on from one
+/// savepoint must not write to one folder.
 ///
 /// In a program of several processes each writes to the folder of this name on its own host.
 #[must_use = "`add` adds the sink to the job"]
@@ -85,6 +97,8 @@ pub struct FileSink<T> {
     open_buckets: usize,
     transactional: bool,
     sync: bool,
+    name: Option<String>,
+    uid: Option<String>,
     /// The first thing that was wrong.
     wrong: Option<Error>,
 }
@@ -107,6 +121,8 @@ struct Settings<T> {
     open_buckets: usize,
     transactional: bool,
     sync: bool,
+    /// What the runs of this sink have in common, in this process.
+    lineage: Lineage,
 }
 
 fn json_line<T: Data>(record: &T, out: &mut Vec<u8>) -> std::result::Result<(), String> {
@@ -207,7 +223,7 @@ impl<T: Data> FileSink<T> {
         self
     }
 
-    /// Files get their names when a checkpoint that covers them is complete, and at the end of a job that ended well, all at
+    /// Exactly-once: files get their names when a checkpoint that covers them is complete, and at the end of a job that ended well, all at
     /// once: what is visible is exactly what was processed up to then. Without this, each gets its name when it is rolled. A
     /// job without checkpoints shows nothing before its end then, and nothing at all if it fails.
     pub fn transactional(mut self) -> Self {
@@ -221,11 +237,24 @@ impl<T: Data> FileSink<T> {
         self
     }
 
+    /// Names the sink, for messages, metrics and `explain`.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Gives the sink a stable id, by which its state is found again in a changed program.
+    pub fn uid(mut self, uid: &str) -> Self {
+        self.uid = Some(uid.to_owned());
+        self
+    }
+
     /// Adds the sink to the next [`Env::execute`](crate::Env::execute).
     ///
     /// # Errors
     /// [`Error::Plan`] for a pattern that is not one, or a type that the format has no columns for.
-    pub fn add(self) -> Result<()> {
+    pub fn add(mut self) -> Result<()> {
+        let (name, uid) = (self.name.take(), self.uid.take());
         let (stream, settings) = self.settings()?;
         let settings = Arc::new(settings);
         let detail = format!("{}, {}", settings.folder.display(), settings.form.extension());
@@ -236,6 +265,7 @@ impl<T: Data> FileSink<T> {
         });
         let mut node = stream.after("write_files", detail, Body::Operator(make));
         node.outputs = 0;
+        (node.name, node.uid) = (name, uid);
         stream.env.add_sink(node);
         Ok(())
     }
@@ -262,6 +292,7 @@ impl<T: Data> FileSink<T> {
             transactional: self.transactional,
             // What a checkpoint counts on must survive what the checkpoint survives.
             sync: self.sync || self.transactional,
+            lineage: unique(),
         };
         Ok((self.stream, settings))
     }

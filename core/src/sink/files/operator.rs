@@ -1,16 +1,19 @@
 use super::Settings;
 use super::bucket::Buckets;
+use super::journal::Lineage;
 use super::part::PendingPart;
 use super::parts::PartFiles;
 use crate::codec::RecordCodec;
-use crate::{Batch, Data, Error, Operator, Output, Progress, Restored, Result, Snapshot, StateSection};
-use fluvial_memory::Schema;
+use crate::{Batch, Data, Error, Operator, Output, Progress, Restored, Result, Snapshot};
 use std::sync::Arc;
 
 /// The state: complete files that have no name yet.
 const PENDING: &str = "pending";
 /// The state: the number of the next file.
 const NEXT: &str = "next";
+
+/// The state: which runs have files that a job which goes on from here may find left behind.
+const LINEAGES: &str = "lineages";
 
 /// Processing time, in milliseconds UTC.
 type Now = Box<dyn Fn() -> i64>;
@@ -29,6 +32,12 @@ impl<T: Data> WriteFiles<T> {
     pub(super) fn new(settings: Arc<Settings<T>>, files: PartFiles<T>, now: Now) -> Self {
         let buckets = Buckets::new(settings.levels.clone());
         Self { settings, files, buckets, now, alarm: None }
+    }
+
+    /// Ends as a process does that is killed: nothing is flushed, nothing removed.
+    #[cfg(test)]
+    pub(super) fn kill(self) {
+        self.files.kill();
     }
 
     /// Has the operator called when the next file is due. One timer at a time: a file opened later is due later.
@@ -72,20 +81,26 @@ impl<T: Data> Operator for WriteFiles<T> {
 
     fn snapshot(&mut self, epoch: u64) -> Result<Snapshot> {
         let pending = self.files.precommit(epoch)?;
-        let sections = vec![section(PENDING, &pending)?, section(NEXT, &self.files.next_number())?];
+        let lineages: Vec<Lineage> = self.files.lineages().iter().copied().collect();
+        let sections = vec![
+            RecordCodec::new().section(PENDING, &pending)?,
+            RecordCodec::new().section(NEXT, &self.files.next_number())?,
+            RecordCodec::new().section(LINEAGES, &lineages)?,
+        ];
         Ok(Snapshot { sections, deferred: Vec::new() })
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
-        let (mut pending, mut next) = (Vec::new(), 0);
+        let (mut pending, mut next, mut lineages) = (Vec::new(), 0, Vec::new());
         for section in &state.sections {
             match section.name.as_str() {
-                PENDING => pending.extend(decoded::<Vec<PendingPart>>(section)?),
-                NEXT => next = next.max(decoded(section)?),
+                PENDING => pending.extend(RecordCodec::<Vec<PendingPart>>::new().from_section(section)?),
+                NEXT => next = next.max(RecordCodec::new().from_section(section)?),
+                LINEAGES => lineages.extend(RecordCodec::<Vec<Lineage>>::new().from_section(section)?),
                 other => return Err(Error::Plan(format!("files have no state `{other}`"))),
             }
         }
-        self.files.recover(state.epoch, &pending, next)
+        self.files.recover(state.epoch, &pending, next, lineages)
     }
 
     fn commits(&self) -> bool {
@@ -99,16 +114,4 @@ impl<T: Data> Operator for WriteFiles<T> {
     fn abort(&mut self) {
         self.files.abort();
     }
-}
-
-fn section<S: Data>(name: &str, state: &S) -> Result<StateSection> {
-    let codec = RecordCodec::<S>::new();
-    let mut bytes = Vec::new();
-    codec.encode(state, &mut bytes)?;
-    let schema = codec.schema().map(Schema::to_json).unwrap_or_default();
-    Ok(StateSection { name: name.to_owned(), schema, bytes, ..StateSection::default() })
-}
-
-fn decoded<S: Data>(section: &StateSection) -> Result<S> {
-    Ok(RecordCodec::<S>::new().decode(&section.bytes)?)
 }

@@ -2,7 +2,7 @@
 
 use super::Settings;
 use crate::io::{
-    CsvOptions, ParquetFile, PendingFile, RowGroupEncoder, SealedFile, WriteOptions, encode_csv, file_error, sync_folder,
+    CsvOptions, ParquetFile, PendingFile, RowGroupEncoder, SealedFile, WriteOptions, encode_csv, file_error, rename_new,
 };
 use crate::table::Rows;
 use crate::{Data, Error, Result};
@@ -75,15 +75,15 @@ impl PendingPart {
         folder.join(&self.bucket).join(&self.name)
     }
 
-    /// Gives the file its name, unless somebody has: idempotent, from any process.
+    /// Gives the file its name, unless somebody has: idempotent, from any process. Whoever calls it syncs the folder.
     ///
     /// # Errors
-    /// [`Error::File`] if the file is under neither name.
+    /// [`Error::File`] if the file is under neither name, or another one has taken its.
     pub(super) fn recover(&self, folder: &Path) -> Result<()> {
         let target = self.target(folder);
         let hidden = folder.join(&self.bucket).join(&self.hidden);
-        match std::fs::rename(&hidden, &target) {
-            Ok(()) => sync_folder(&target),
+        match rename_new(&hidden, &target) {
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && target.exists() => Ok(()),
             Err(error) => {
                 Err(file_error(&target, format!("a file of the checkpoint cannot be taken from {}: {error}", hidden.display())))

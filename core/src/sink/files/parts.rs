@@ -2,11 +2,13 @@
 
 use super::Settings;
 use super::bucket::check;
+use super::journal::{Journal, Lineage, sweep};
 use super::part::{Part, PendingPart};
-use crate::io::{PendingFile, SealedFile, file_error};
+use crate::io::{PendingFile, SealedFile, file_error, sync_folder};
 use crate::{Data, Result};
 use fluvial_memory::Reservation;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A worker's files. Dropped, those that have no name yet are removed.
@@ -14,7 +16,13 @@ use std::sync::Arc;
 /// A file goes from open to complete ([`PartFiles::roll`]) and from complete to visible. With
 /// [`transactional`](super::FileSink::transactional) the latter is a commit of two phases: [`PartFiles::precommit`] names the
 /// files that belong to a checkpoint, as its state; [`PartFiles::commit`] makes them visible when it is complete, and
-/// [`PartFiles::recover`] does in the job that continues from it. All three may be repeated.
+/// [`PartFiles::recover`] does in the job that continues from it. All three may be repeated. Without, a file is visible as
+/// soon as it is complete, and a checkpoint completes what is open: what it covers is not lost, though what comes after it
+/// is written again.
+///
+/// A process that is killed leaves files; at each point of a file's life: open or complete but named by no complete checkpoint,
+/// it is removed by [`PartFiles::recover`]; named by one, it is given its name there; visible, it stays. What was on its way from
+/// one to the next is found on either side.
 pub(super) struct PartFiles<T> {
     settings: Arc<Settings<T>>,
     worker: usize,
@@ -28,10 +36,16 @@ pub(super) struct PartFiles<T> {
     current: Option<usize>,
     /// Counts changes of `current`.
     steps: u64,
-    /// Complete files that are still hidden.
-    sealed: Vec<Sealed>,
+    /// Complete files that are still hidden, in the order in which they became complete.
+    sealed: VecDeque<Sealed>,
     /// The epoch that files completed now belong to.
     epoch: u64,
+    /// Folders that got files since the last barrier.
+    touched: BTreeSet<PathBuf>,
+    /// Those of the runs whose state this one goes on from, and its own.
+    lineages: BTreeSet<Lineage>,
+    /// Notes the files of this run; begun with the first one.
+    journal: Option<Journal>,
 }
 
 struct Sealed {
@@ -45,6 +59,7 @@ struct Sealed {
 impl<T: Data> PartFiles<T> {
     pub(super) fn new(settings: Arc<Settings<T>>, worker: usize, memory: Reservation) -> Result<Self> {
         std::fs::create_dir_all(&settings.folder).map_err(|e| file_error(&settings.folder, e))?;
+        let lineages = [settings.lineage].into();
         Ok(Self {
             settings,
             worker,
@@ -54,13 +69,42 @@ impl<T: Data> PartFiles<T> {
             places: HashMap::new(),
             current: None,
             steps: 0,
-            sealed: Vec::new(),
+            sealed: VecDeque::new(),
             epoch: 0,
+            touched: BTreeSet::new(),
+            lineages,
+            journal: None,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn kill(mut self) {
+        // The lock ends with the process.
+        drop(self.journal.take());
+        std::mem::forget(self);
     }
 
     pub(super) fn next_number(&self) -> u64 {
         self.next
+    }
+
+    pub(super) fn lineages(&self) -> &BTreeSet<Lineage> {
+        &self.lineages
+    }
+
+    /// The journal. Before the first file, what a run of this program has left that failed before its first checkpoint is
+    /// removed.
+    fn journal(&mut self) -> Result<&mut Journal> {
+        match &mut self.journal {
+            Some(journal) => Ok(journal),
+            none => {
+                let folder = &self.settings.folder;
+                sweep(folder, &self.lineages, &[])?;
+                // All instances agree on the smallest, wherever they run.
+                let own = self.lineages.first().copied().unwrap_or(self.settings.lineage);
+                Ok(none.insert(Journal::begin(folder, own)?))
+            }
+        }
     }
 
     /// Appends a record to the file of its bucket. A file that reaches its size is rolled.
@@ -97,8 +141,9 @@ impl<T: Data> PartFiles<T> {
     }
 
     fn open_part(&mut self, bucket: &str, now: i64) -> Result<Part<T>> {
-        let settings = &*self.settings;
         check(bucket)?;
+        self.journal()?;
+        let settings = &*self.settings;
         let folder = settings.folder.join(bucket);
         std::fs::create_dir_all(&folder).map_err(|e| file_error(&folder, e))?;
         loop {
@@ -107,6 +152,10 @@ impl<T: Data> PartFiles<T> {
             let target = id.target(&settings.folder);
             // Numbers of an earlier job are passed over: nothing is ever replaced.
             if let Some(file) = PendingFile::create_as(&target, &id.hidden, settings.sync)? {
+                if let Some(journal) = &mut self.journal {
+                    journal.note(&id, file.file())?;
+                }
+                self.touched.insert(folder);
                 let mut part = Part::new(id, target, file, settings, &self.memory)?;
                 part.deadline = settings.roll_after.map_or(i64::MAX, |after| now.saturating_add(after));
                 return Ok(part);
@@ -123,11 +172,11 @@ impl<T: Data> PartFiles<T> {
         }
         let (id, file) = part.seal()?;
         if self.settings.transactional {
-            self.sealed.push(Sealed { id, file, epoch: self.epoch, promised: false });
-            Ok(())
-        } else {
-            file.commit().map(drop)
+            self.sealed.push_back(Sealed { id, file, epoch: self.epoch, promised: false });
+            return Ok(());
         }
+        file.commit_new(false)?;
+        if self.settings.sync { sync_folder(&self.settings.folder.join(&id.bucket)) } else { Ok(()) }
     }
 
     /// Completes all open files: what comes later begins new ones.
@@ -155,32 +204,57 @@ impl<T: Data> PartFiles<T> {
     /// later. That is everything complete and not yet visible: also what a checkpoint before, that failed, had in its state.
     pub(super) fn precommit(&mut self, epoch: u64) -> Result<Vec<PendingPart>> {
         self.epoch = epoch;
-        if self.settings.transactional {
-            self.roll()?;
+        self.roll()?;
+        let touched = std::mem::take(&mut self.touched);
+        if self.settings.sync {
+            self.sync(&touched)?;
         }
         self.epoch += 1;
         self.sealed.iter_mut().for_each(|sealed| sealed.promised = true);
         Ok(self.sealed.iter().map(|sealed| sealed.id.clone()).collect())
     }
 
-    /// The second phase, when the checkpoint of `epoch` is complete, or the job has ended well in it.
-    pub(super) fn commit(&mut self, epoch: u64) -> Result<()> {
-        for sealed in std::mem::take(&mut self.sealed) {
-            if sealed.epoch <= epoch {
-                sealed.file.commit()?;
-            } else {
-                self.sealed.push(sealed);
-            }
-        }
-        Ok(())
+    /// Waits until the names of new files, and of new folders on the way to them, are on the disk.
+    fn sync(&self, touched: &BTreeSet<PathBuf>) -> Result<()> {
+        let root = self.settings.folder.as_path();
+        let within = |folder: &Path| folder.starts_with(root) || root.parent() == Some(folder);
+        let folders = touched.iter().flat_map(|folder| folder.ancestors().take_while(|folder| within(folder)));
+        folders.collect::<BTreeSet<&Path>>().into_iter().try_for_each(sync_folder)
     }
 
-    /// In a job that continues from a checkpoint: makes the files of its state visible. All instances may do so with all
-    /// files.
-    pub(super) fn recover(&mut self, epoch: u64, pending: &[PendingPart], next: u64) -> Result<()> {
+    /// The second phase, when the checkpoint of `epoch` is complete, or the job has ended well in it.
+    pub(super) fn commit(&mut self, epoch: u64) -> Result<()> {
+        let mut folders = BTreeSet::new();
+        while self.sealed.front().is_some_and(|sealed| sealed.epoch <= epoch)
+            && let Some(Sealed { id, file, promised, .. }) = self.sealed.pop_front()
+        {
+            folders.insert(self.settings.folder.join(&id.bucket));
+            file.commit_new(promised)?;
+        }
+        if self.settings.sync { folders.iter().try_for_each(|folder| sync_folder(folder)) } else { Ok(()) }
+    }
+
+    /// In a job that continues from a checkpoint: makes the files of its state visible, and removes what else the runs have
+    /// left that it goes on from. All instances may do so with all files.
+    pub(super) fn recover(
+        &mut self,
+        epoch: u64,
+        pending: &[PendingPart],
+        next: u64,
+        lineages: impl IntoIterator<Item = Lineage>,
+    ) -> Result<()> {
         self.epoch = epoch + 1;
         self.next = self.next.max(next);
-        pending.iter().try_for_each(|part| part.recover(&self.settings.folder))
+        let folder = &self.settings.folder;
+        pending.iter().try_for_each(|part| part.recover(folder))?;
+        // Those that had their names too: it may have been just before the end.
+        let folders: BTreeSet<PathBuf> = pending.iter().map(|part| folder.join(&part.bucket)).collect();
+        folders.iter().try_for_each(|folder| sync_folder(folder))?;
+        let lineages: BTreeSet<Lineage> = lineages.into_iter().collect();
+        if !lineages.is_empty() {
+            self.lineages = lineages;
+        }
+        sweep(folder, &self.lineages, pending)
     }
 
     /// Removes what is not visible, apart from files that the state of a checkpoint names: whoever continues from it needs them.
@@ -191,6 +265,17 @@ impl<T: Data> PartFiles<T> {
         for sealed in self.sealed.drain(..).filter(|sealed| sealed.promised) {
             // The job has its error already.
             drop(sealed.file.keep());
+            // And with it the journal: perhaps no checkpoint that completes names it.
+            self.journal = None;
+        }
+    }
+}
+
+impl<T> Drop for PartFiles<T> {
+    /// What is hidden is removed with it; what is visible needs no journal.
+    fn drop(&mut self) {
+        if let Some(journal) = self.journal.take() {
+            journal.remove();
         }
     }
 }

@@ -1,4 +1,6 @@
+use super::part::PendingPart;
 use super::*;
+use crate::testing::checkpoints::{Checkpoints, run_from};
 use crate::{Batch, Env, Operator, Output, Restored, Snapshot};
 use fluvial_memory::MemoryManager;
 use proptest::prelude::*;
@@ -70,8 +72,13 @@ impl Setting {
         self.files(false).into_iter().collect()
     }
 
+    /// Files in the making.
     fn hidden(&self) -> Vec<String> {
-        self.files(true).into_keys().collect()
+        self.files(true).into_keys().filter(|name| !name.ends_with(".journal")).collect()
+    }
+
+    fn journals(&self) -> usize {
+        self.files(true).len() - self.hidden().len()
     }
 }
 
@@ -248,6 +255,207 @@ fn half_the_input_a_snapshot_two_instances_and_the_rest_give_all_records_once() 
     found.sort_unstable();
     assert!(found.into_iter().eq(0..1000));
     assert!(setting.hidden().is_empty());
+}
+
+#[test]
+fn without_transactions_a_checkpoint_rolls_the_files() {
+    let setting = Setting::new();
+    let mut sink = setting.sink(0, |s| s);
+    write(&mut sink, &[("a", 1)]);
+    let state = restored(0, vec![sink.snapshot(0).unwrap()]);
+    write(&mut sink, &[("a", 2)]);
+    sink.kill();
+    assert_eq!(setting.visible(), files(&[("a/part-0-0.txt", "1\n")]), "what the checkpoint covers is not lost");
+    let mut sink = setting.sink(0, |s| s);
+    sink.restore(state).unwrap();
+    assert!(setting.hidden().is_empty());
+    write(&mut sink, &[("a", 2)]);
+    sink.finish(&mut Timers::default()).unwrap();
+    drop(sink);
+    assert_eq!(setting.visible(), files(&[("a/part-0-0.txt", "1\n"), ("a/part-0-1.txt", "2\n")]));
+    assert_eq!(setting.journals(), 0);
+}
+
+/// What happens to a sink, one record before each.
+#[derive(Clone, Copy, PartialEq)]
+enum Happens {
+    Rolled,
+    /// A barrier, whose checkpoint completes; or only the first of its files have their names when the process is killed.
+    Checkpoint,
+    CutOff,
+    /// A barrier, whose checkpoint does not complete.
+    Aborted,
+}
+
+/// The numbers in the visible files; each file ends with a line.
+fn numbers(setting: &Setting) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for (name, text) in setting.visible() {
+        assert!(text.ends_with('\n'), "{name} is half written");
+        numbers.extend(text.lines().map(|line| line.parse::<u64>().unwrap()));
+    }
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn a_sink_that_is_killed_anywhere_goes_on_with_each_record_once() {
+    use Happens::*;
+    let script = [Rolled, Checkpoint, Rolled, Aborted, Checkpoint, Rolled, CutOff, Checkpoint];
+    let options = |s: FileSink<Record>| s.transactional().roll_at_bytes(4).open_buckets(2);
+    let record = |n: u64| (["a", "b", "c"][n as usize % 3], n);
+    for killed in 0..=script.len() {
+        for workers in 1..=3 {
+            for restores in 1..=2 {
+                let setting = Setting::new();
+                let mut sink = setting.sink(0, options);
+                // The state that completed last, and the number of records that it covers.
+                let mut kept: Option<(Restored, u64)> = None;
+                for (epoch, what) in script[..killed].iter().enumerate() {
+                    write(&mut sink, &[record(2 * epoch as u64), record(2 * epoch as u64 + 1)]);
+                    let epoch = epoch as u64;
+                    let state = restored(epoch, vec![sink.snapshot(epoch).unwrap()]);
+                    match what {
+                        Rolled => continue,
+                        Aborted => sink.checkpoint_aborted(epoch).unwrap(),
+                        Checkpoint => sink.checkpoint_complete(epoch).unwrap(),
+                        CutOff => {
+                            let pending = state.sections.iter().find(|section| section.name == "pending").unwrap();
+                            let pending = crate::codec::RecordCodec::<Vec<PendingPart>>::new().from_section(pending).unwrap();
+                            pending[0].recover(setting.folder.path()).unwrap();
+                        }
+                    }
+                    if *what != Aborted {
+                        kept = Some((state, 2 * (epoch + 1)));
+                    }
+                    if *what == CutOff {
+                        break;
+                    }
+                }
+                write(&mut sink, &[record(1000), record(1001)]);
+                sink.kill();
+                let (state, covered) = kept.unwrap_or((Restored { epoch: 0, sections: Vec::new() }, 0));
+                let (epoch, sections) = (state.epoch, state.sections);
+                let mut instances = Vec::new();
+                for attempt in 1..=restores {
+                    for worker in 0..workers {
+                        let mut sink = setting.sink(worker, options);
+                        if !sections.is_empty() {
+                            sink.restore(Restored { epoch, sections: sections.clone() }).unwrap();
+                        }
+                        if attempt < restores {
+                            // Killed again, some of them after they had begun.
+                            (worker == 0).then(|| write(&mut sink, &[record(1002)]));
+                            sink.kill();
+                        } else {
+                            instances.push(sink);
+                        }
+                    }
+                }
+                let what = format!("killed after {killed}, {workers} workers, restored {restores} times");
+                assert_eq!(numbers(&setting), (0..covered).collect::<Vec<_>>(), "{what}");
+                if !sections.is_empty() {
+                    assert_eq!((setting.hidden(), setting.journals()), (Vec::new(), 0), "{what}");
+                }
+                for n in covered..30 {
+                    write(&mut instances[n as usize % workers], &[record(n)]);
+                }
+                for mut sink in instances {
+                    sink.finish(&mut Timers::default()).unwrap();
+                    sink.snapshot(epoch + 1).unwrap();
+                    sink.checkpoint_complete(epoch + 1).unwrap();
+                }
+                assert_eq!(numbers(&setting), (0..30).collect::<Vec<_>>(), "{what}");
+                if !sections.is_empty() {
+                    assert_eq!((setting.hidden(), setting.journals()), (Vec::new(), 0), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn files_of_a_sink_that_lives_or_of_another_job_are_left_alone() {
+    let setting = Setting::new();
+    let mut first = setting.sink(0, FileSink::transactional);
+    write(&mut first, &[("a", 1)]);
+    let sections = restored(0, vec![first.snapshot(0).unwrap()]).sections;
+    write(&mut first, &[("a", 2)]);
+    let mut other = setting.sink(0, FileSink::transactional);
+    write(&mut other, &[("a", 3)]);
+    other.kill();
+    let mut second = setting.sink(1, FileSink::transactional);
+    second.restore(Restored { epoch: 0, sections: sections.clone() }).unwrap();
+    assert_eq!(setting.hidden(), ["a/.part-0-1.inprogress", "a/.part-0-2.inprogress"]);
+    write(&mut second, &[("a", 4)]);
+    first.kill();
+    let mut third = setting.sink(2, FileSink::transactional);
+    third.restore(Restored { epoch: 0, sections }).unwrap();
+    assert_eq!(setting.hidden(), ["a/.part-0-2.inprogress", "a/.part-1-1.inprogress"]);
+}
+
+#[test]
+fn a_name_that_was_taken_meanwhile_is_an_error_and_nothing_is_replaced() {
+    let setting = Setting::new();
+    let mut sink = setting.sink(0, FileSink::transactional);
+    write(&mut sink, &[("a", 1)]);
+    let sections = restored(0, vec![sink.snapshot(0).unwrap()]).sections;
+    let taken = setting.folder.path().join("a/part-0-0.txt");
+    fs::write(&taken, "of somebody else\n").unwrap();
+    let error = sink.checkpoint_complete(0).unwrap_err().to_string();
+    assert!(error.contains("a/part-0-0.txt"), "{error}");
+    sink.kill();
+    let mut sink = setting.sink(0, FileSink::transactional);
+    let _ = fs::write(setting.folder.path().join("a/.part-0-0.inprogress"), "1\n");
+    let error = sink.restore(Restored { epoch: 0, sections }).unwrap_err().to_string();
+    assert!(error.contains("a/part-0-0.txt") && error.contains(".part-0-0.inprogress"), "{error}");
+    assert_eq!(fs::read_to_string(taken).unwrap(), "of somebody else\n");
+    assert_eq!(setting.hidden(), ["a/.part-0-0.inprogress"]);
+}
+
+#[test]
+fn jobs_that_fail_and_go_on_write_each_record_once_in_every_format() {
+    for (format, numbers_of_workers) in [("jsonl", [1, 2, 3]), ("parquet", [3, 1, 2]), ("csv", [2, 3, 1])] {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Checkpoints::default();
+        let made: Arc<AtomicI64> = Arc::default();
+        let job = |count: u64| {
+            let (env, made) = (Env::default(), made.clone());
+            let numbers = env.generator(move |n| {
+                made.fetch_max(n as i64, SeqCst);
+                (n, n * n)
+            });
+            let sink = numbers.rate(200_000.0).count(count).stream().rebalance().write_files(folder.path());
+            let sink = match format {
+                "csv" => sink.csv(),
+                "parquet" => sink.parquet(),
+                _ => sink.json_lines(),
+            };
+            sink.bucket_by(|n| n.0 % 2).roll_at_bytes(20_000).transactional().uid("files").name("numbers").add().unwrap();
+            env
+        };
+        for workers in &numbers_of_workers[..2] {
+            let completes = |epoch: u64| !epoch.is_multiple_of(3);
+            let result = run_from(&kept, &job(u64::MAX), *workers, completes, |run| {
+                (0..4).for_each(|_| run.checkpoint());
+                run.control.trigger_epoch();
+                run.fail();
+            });
+            assert_eq!(result.unwrap_err().to_string(), "a failure");
+        }
+        let count = made.load(SeqCst) as u64 + 3_000;
+        run_from(&kept, &job(count), numbers_of_workers[2], |_| true, |run| run.checkpoint()).unwrap();
+        let env = Env::default();
+        let buckets = ["0", "1"].map(|bucket| folder.path().join(bucket).to_str().unwrap().to_owned());
+        let mut found = env.read_records::<(u64, u64)>(&buckets).unwrap().collect().unwrap();
+        found.sort_unstable();
+        assert!(found.into_iter().eq((0..count).map(|n| (n, n * n))), "{format}");
+        for part in [folder.path().to_owned(), folder.path().join("0"), folder.path().join("1")] {
+            let hidden = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with('.');
+            let left = fs::read_dir(part).unwrap().map(|entry| entry.unwrap()).filter(hidden).count();
+            assert_eq!(left, 0, "{format}");
+        }
+    }
 }
 
 #[test]

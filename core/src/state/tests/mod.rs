@@ -1,15 +1,17 @@
 mod handles;
+mod stored;
 mod table;
 mod ttl;
 
 use super::{KeyRef, KeyedState};
+use crate::codec::KeyType;
 use crate::testing::{context, split_restore};
 use crate::{Clock, Result, Snapshot, StateSection};
 
 /// The state of the only instance of an operator, which goes by a manual clock that stands at 1000.
 fn state() -> (KeyedState, Clock) {
     let clock = Clock::manual(1000);
-    (KeyedState::new(&context(0, 1), clock.clone()), clock)
+    (KeyedState::new(&context(0, 1), clock.clone(), KeyType::of::<u64>()), clock)
 }
 
 /// Goes to a key.

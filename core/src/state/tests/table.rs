@@ -148,7 +148,7 @@ fn sections_of_others_are_refused() {
     let error = StateTable::<u32>::new(0..1).restore(sections.last().unwrap(), &codec).unwrap_err().to_string();
     assert!(error.contains("`counts`") && error.contains("0..1"), "{error}");
     let error = self::table().restore(&StateSection { schema: "other".into(), ..sections[0].clone() }, &codec).unwrap_err();
-    assert!(error.to_string().contains("`counts` was stored as other"), "{error}");
+    assert!(error.to_string().contains("`counts` was stored as `other`, which is no schema"), "{error}");
     for len in 0..sections[0].bytes.len() {
         let cut = StateSection { bytes: sections[0].bytes[..len].to_vec(), ..sections[0].clone() };
         let _no_panic = self::table().restore(&cut, &codec);

@@ -83,7 +83,7 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
             firing: None,
             watermark: i64::MIN,
             keys: KeyBlock::default(),
-            codec: RecordCodec::new(),
+            codec: RecordCodec::new().keyed(context.keys()),
             record: PhantomData,
         }
     }

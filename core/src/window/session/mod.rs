@@ -82,7 +82,7 @@ where
             metrics: context.metrics.clone(),
             watermark: i64::MIN,
             table: StateTable::new(context.key_groups()),
-            codec: RecordCodec::new(),
+            codec: RecordCodec::new().keyed(context.keys()),
             deadlines: Deadlines::default(),
             keys: KeyBlock::default(),
             assigned: Vec::new(),

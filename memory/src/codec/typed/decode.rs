@@ -10,7 +10,7 @@ pub(super) struct Reader<'de> {
 
 impl<'de> Reader<'de> {
     #[inline]
-    fn take(&mut self, n: usize) -> Result<&'de [u8], Failure> {
+    pub(super) fn take(&mut self, n: usize) -> Result<&'de [u8], Failure> {
         match self.input.split_at_checked(n) {
             Some((head, rest)) => {
                 self.input = rest;
@@ -21,7 +21,7 @@ impl<'de> Reader<'de> {
     }
 
     #[inline]
-    fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Failure> {
+    pub(super) fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Failure> {
         match self.input.split_first_chunk() {
             Some((head, rest)) => {
                 self.input = rest;
@@ -32,18 +32,18 @@ impl<'de> Reader<'de> {
     }
 
     #[inline]
-    fn length(&mut self) -> Result<usize, Failure> {
+    pub(super) fn length(&mut self) -> Result<usize, Failure> {
         Ok(u32::from_le_bytes(self.chunk()?) as usize)
     }
 
     #[inline]
-    fn bytes(&mut self) -> Result<&'de [u8], Failure> {
+    pub(super) fn bytes(&mut self) -> Result<&'de [u8], Failure> {
         let length = self.length()?;
         self.take(length)
     }
 
     #[inline]
-    fn str(&mut self) -> Result<&'de str, Failure> {
+    pub(super) fn str(&mut self) -> Result<&'de str, Failure> {
         let bytes = self.bytes()?;
         std::str::from_utf8(bytes)
             .map_err(|error| Failure(format!("expected UTF-8, found other bytes after {} valid ones", error.valid_up_to())))

@@ -15,17 +15,29 @@
 //! | tuple, array, struct | the fields in order |
 //! | enum | the variant's number (one byte; from 255 on, 255 and a u32), then its fields |
 //!
+//! This table is part of the format of checkpoints and savepoints: state is stored in these bytes, beside the JSON of its
+//! [`Schema`], and has to be read for as long as they are kept. So the bytes of a schema never change; tests hold them.
+//! [`Codec::reading`] reads values of an earlier schema of a type, [`Schema::reader`] reads them without the type.
+//!
 //! A type whose schema has only fields of fixed width has values of fixed width: [`Codec::width`]. Serializer and
 //! deserializer are monomorphized for the type, so that `(u64, u64)` is two stores of 8 bytes. The trade-off: types that
 //! ask for self-describing data (`#[serde(untagged)]`, `#[serde(flatten)]`, `#[serde(tag = ..)]`) have no codec, and
 //! `#[serde(skip_serializing_if = ..)]` must not be used.
 
+mod compare;
 mod decode;
 mod encode;
+mod evolution;
+mod layout;
+mod reader;
 mod rows;
+mod samples;
 mod schema;
+mod stored;
 mod trace;
 
+pub use evolution::StoredCodec;
+pub use reader::SchemaReader;
 pub use rows::TypedRows;
 pub use schema::Schema;
 
@@ -184,5 +196,7 @@ impl serde::de::Error for Failure {
     }
 }
 
+#[cfg(test)]
+mod evolution_tests;
 #[cfg(test)]
 mod tests;

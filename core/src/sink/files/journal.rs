@@ -1,0 +1,120 @@
+//! What a run has left behind: each worker notes which files it begins, so that whoever continues from a checkpoint can remove
+//! those that a killed process has left and that no checkpoint names.
+//!
+//! A journal is a hidden file in the sink's folder, `.sink-<lineage>-<run>.journal`, locked as long as its process lives. The
+//! lineage is what a run has in common with those that continue from its checkpoints: it is part of their state. So nothing
+//! is removed of a sink that runs, or of another job.
+
+use super::part::PendingPart;
+use crate::Result;
+use crate::io::file_error;
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What runs that continue from each other have in common.
+pub(super) type Lineage = u64;
+
+/// A number that nobody else has.
+pub(super) fn unique() -> u64 {
+    // Keys of the standard library's hash maps are random.
+    RandomState::new().build_hasher().finish()
+}
+
+/// The journal of one worker that runs.
+pub(super) struct Journal {
+    file: File,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Begins a journal in a sink's folder.
+    pub(super) fn begin(folder: &Path, lineage: Lineage) -> Result<Self> {
+        loop {
+            let path = folder.join(format!("{}{:016x}{SUFFIX}", prefix(lineage), unique()));
+            let begun = || -> io::Result<Option<Self>> {
+                let file = OpenOptions::new().append(true).create_new(true).open(&path)?;
+                file.lock()?;
+                // Before it was locked somebody may have taken it for one that was left.
+                let there = path.metadata().is_ok_and(|there| file.metadata().is_ok_and(|own| own.ino() == there.ino()));
+                Ok(there.then(|| Self { file, path: path.clone() }))
+            };
+            if let Some(journal) = begun().map_err(|e| file_error(&path, e))? {
+                return Ok(journal);
+            }
+        }
+    }
+
+    /// Notes a file that was begun.
+    pub(super) fn note(&mut self, part: &PendingPart, file: &File) -> Result<()> {
+        let mut noted = || -> io::Result<()> {
+            let mut line = serde_json::to_vec(&(file.metadata()?.ino(), &part.bucket, &part.hidden))?;
+            line.push(b'\n');
+            self.file.write_all(&line)
+        };
+        noted().map_err(|e| file_error(&self.path, e))
+    }
+
+    /// There is nothing any more that it notes.
+    pub(super) fn remove(self) {
+        // What is left of it is found and removed by the next sweep.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+const SUFFIX: &str = ".journal";
+
+fn prefix(lineage: Lineage) -> String {
+    format!(".sink-{lineage:016x}-")
+}
+
+/// Removes what runs of these lineages have left in a sink's folder, apart from files that `pending` names. Those of
+/// processes that live are left alone. May be repeated, and be done by several at once.
+///
+/// # Errors
+/// [`crate::Error::File`] for a journal or a file that cannot be read or removed.
+pub(super) fn sweep(folder: &Path, lineages: &BTreeSet<Lineage>, pending: &[PendingPart]) -> Result<()> {
+    let prefixes: Vec<String> = lineages.iter().map(|lineage| prefix(*lineage)).collect();
+    let pending: HashSet<(&str, &str)> = pending.iter().map(|part| (part.bucket.as_str(), part.hidden.as_str())).collect();
+    for entry in std::fs::read_dir(folder).map_err(|e| file_error(folder, e))? {
+        let path = entry.map_err(|e| file_error(folder, e))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.ends_with(SUFFIX) && prefixes.iter().any(|prefix| name.starts_with(prefix)) {
+            sweep_run(folder, &path, &pending).map_err(|e| file_error(&path, e))?;
+        }
+    }
+    Ok(())
+}
+
+fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>) -> io::Result<()> {
+    let mut file = match File::open(journal) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let mut lines = String::new();
+    file.read_to_string(&mut lines)?;
+    for line in lines.lines() {
+        // The last one may have been cut off by the end of the process.
+        let Ok((inode, bucket, hidden)) = serde_json::from_str::<(u64, String, String)>(line) else { continue };
+        let path = folder.join(&bucket).join(&hidden);
+        // Another job may have begun a file of this name since.
+        if !pending.contains(&(bucket.as_str(), hidden.as_str())) && path.metadata().is_ok_and(|file| file.ino() == inode) {
+            tracing::debug!(path = %path.display(), "left by a run that has ended: removed");
+            absent(std::fs::remove_file(&path))?;
+        }
+    }
+    absent(std::fs::remove_file(journal))
+}
+
+/// Nothing there is as good as removed.
+fn absent(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
