@@ -87,7 +87,6 @@ fn bills_are_exact() {
 }
 
 #[test]
-#[ignore = "a checkpoint that is settled while instances end in the next epoch names their state twice"]
 fn bills_are_exact_whoever_is_killed() {
     let torture = Torture {
         name: "billing",

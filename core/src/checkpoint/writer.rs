@@ -87,8 +87,9 @@ struct Work {
     open: BTreeMap<u64, Epoch>,
     /// By the epoch in which they ended: instances whose state is safe, or waits below.
     ended_in: BTreeMap<u64, usize>,
-    /// What ended instances left, of which the files are safe.
-    ended: Contribution,
+    /// By the epoch in which they ended: what instances left, of which the files are safe. It is part of the checkpoints from that
+    /// epoch on, and not of those before: in these the same instances have their state as of then.
+    ended: BTreeMap<u64, Contribution>,
     /// What ended instances left and could not be written yet, and why.
     unsafe_ended: Vec<EncodedPart>,
     problem: Option<String>,
@@ -114,6 +115,7 @@ struct Epoch {
 
 /// State of an ended instance.
 struct EncodedPart {
+    epoch: u64,
     uid: String,
     worker: usize,
     entry: OperatorEntry,
@@ -242,6 +244,9 @@ impl Work {
         self.write_ended();
         let Some(epoch) = self.open.get_mut(&number) else { return };
         if epoch.failed.is_none() {
+            epoch.failed.clone_from(&self.lost);
+        }
+        if epoch.failed.is_none() && self.unsafe_ended.iter().any(|part| part.epoch <= number) {
             epoch.failed.clone_from(&self.problem);
         }
         if epoch.failed.is_none()
@@ -251,11 +256,8 @@ impl Work {
         }
         let mut said = epoch.said.clone();
         said.problem.clone_from(&epoch.failed);
-        for (uid, operator) in &self.ended.operators {
-            said.operators.entry(uid.clone()).and_modify(|sum| sum.add(operator.clone())).or_insert_with(|| operator.clone());
-        }
         let (failed, waiting) = (epoch.failed.clone(), std::mem::take(&mut epoch.waiting));
-        said.files.extend(self.ended_files());
+        self.ended_by(number, &mut said);
         self.say(Some(number), &said);
         for done in waiting {
             done(failed.clone().map_or(Ok(()), |problem| Err(Error::Checkpoint(problem))));
@@ -268,13 +270,24 @@ impl Work {
 
     /// What stands for the instances that have ended.
     fn say_ended(&self) {
-        let (files, problem) = (self.ended_files().collect(), self.problem.clone());
-        self.say(None, &Contribution { files, problem, ..self.ended.clone() });
+        let mut said = Contribution { problem: self.problem.clone(), ..Contribution::default() };
+        self.ended_by(u64::MAX, &mut said);
+        self.say(None, &said);
     }
 
-    /// Their files, relative to the folder of any checkpoint.
-    fn ended_files(&self) -> impl Iterator<Item = FileEntry> {
-        self.ended.files.iter().map(|file| FileEntry { path: format!("../{}", file.path), ..file.clone() })
+    /// Adds what stands for the instances that had ended by the end of an epoch. Paths are relative to the folder of any
+    /// checkpoint.
+    fn ended_by(&self, epoch: u64, said: &mut Contribution) {
+        for ended in self.ended.range(..=epoch).map(|(_, ended)| ended) {
+            for (uid, operator) in &ended.operators {
+                match said.operators.get_mut(uid) {
+                    Some(sum) => sum.add(operator.clone()),
+                    None => drop(said.operators.insert(uid.clone(), operator.clone())),
+                }
+            }
+            let from = |file: &FileEntry| FileEntry { path: format!("../{}", file.path), ..file.clone() };
+            said.files.extend(ended.files.iter().map(from));
+        }
     }
 
     /// An instance has processed all there is: what it leaves stands for the rest of the job.
@@ -292,7 +305,7 @@ impl Work {
         match encoded {
             Ok(()) => {
                 let uid = identity.uid.clone();
-                self.unsafe_ended.push(EncodedPart { uid, worker, entry, sections, done: Some(done) });
+                self.unsafe_ended.push(EncodedPart { epoch, uid, worker, entry, sections, done: Some(done) });
             }
             Err(error) => {
                 self.lost = Some(error.to_string());
@@ -316,43 +329,36 @@ impl Work {
         waiting.into_iter().for_each(|done| done(Ok(())));
     }
 
+    /// Writes what is not safe yet, a file an epoch. What cannot be written stays.
     fn write_ended(&mut self) {
         if self.unsafe_ended.is_empty() {
             return;
         }
-        let name = self.next_name();
-        let epoch = self.ended_in.last_key_value().map_or(0, |(epoch, _)| *epoch);
-        let path = join(&folder_of(epoch), &name);
-        match self.try_write_ended(&path) {
-            Ok(file) => {
-                self.problem.clone_from(&self.lost);
-                self.ended.files.extend(file);
-                let mut waiting = Vec::new();
-                for part in self.unsafe_ended.drain(..) {
-                    match self.ended.operators.get_mut(&part.uid) {
-                        Some(sum) => sum.add(part.entry),
-                        None => drop(self.ended.operators.insert(part.uid, part.entry)),
+        let mut waiting = Vec::new();
+        self.problem.clone_from(&self.lost);
+        while let Some(epoch) = self.unsafe_ended.iter().map(|part| part.epoch).min() {
+            let path = join(&folder_of(epoch), &self.next_name());
+            let of_epoch = |part: &&EncodedPart| part.epoch == epoch;
+            match write_parts(&*self.setup.place, &path, self.unsafe_ended.iter().filter(of_epoch)) {
+                Ok(file) => {
+                    let safe = self.ended.entry(epoch).or_default();
+                    safe.files.extend(file);
+                    for part in self.unsafe_ended.extract_if(.., |part| part.epoch == epoch) {
+                        match safe.operators.get_mut(&part.uid) {
+                            Some(sum) => sum.add(part.entry),
+                            None => drop(safe.operators.insert(part.uid, part.entry)),
+                        }
+                        waiting.extend(part.done);
                     }
-                    waiting.extend(part.done);
                 }
-                self.say_ended();
-                waiting.into_iter().for_each(|done| done(Ok(())));
+                Err(error) => {
+                    self.problem = Some(error.to_string());
+                    break;
+                }
             }
-            Err(error) => self.problem = Some(error.to_string()),
         }
-    }
-
-    /// The file's path is relative to the place. Where nothing was left, none is written.
-    fn try_write_ended(&self, path: &str) -> Result<Option<FileEntry>> {
-        if self.unsafe_ended.iter().all(|part| part.sections.is_empty()) {
-            return Ok(None);
-        }
-        let mut file = StateFileWriter::create(&*self.setup.place, path)?;
-        for part in &self.unsafe_ended {
-            part.sections.iter().try_for_each(|section| file.add(&part.uid, part.worker, section))?;
-        }
-        let (bytes, checksum) = file.finish()?;
-        Ok(Some(FileEntry { path: path.to_owned(), bytes, checksum: hex(checksum) }))
+        self.say_ended();
+        waiting.into_iter().for_each(|done| done(Ok(())));
     }
 
     /// In the first process: makes a checkpoint of what all have written.
@@ -457,6 +463,23 @@ fn encode(part: SnapshotPart, sink: &mut crate::SectionSink<'_>) -> Result<()> {
         error @ Error::File { .. } => error,
         error => Error::Checkpoint(format!("state of operator `{name}`: {error}")),
     })
+}
+
+/// Writes state of ended instances to a file, whose path is relative to the place. Where nothing was left, none is written.
+fn write_parts<'a>(
+    place: &dyn Place,
+    path: &str,
+    parts: impl Iterator<Item = &'a EncodedPart> + Clone,
+) -> Result<Option<FileEntry>> {
+    if parts.clone().all(|part| part.sections.is_empty()) {
+        return Ok(None);
+    }
+    let mut file = StateFileWriter::create(place, path)?;
+    for part in parts {
+        part.sections.iter().try_for_each(|section| file.add(&part.uid, part.worker, section))?;
+    }
+    let (bytes, checksum) = file.finish()?;
+    Ok(Some(FileEntry { path: path.to_owned(), bytes, checksum: hex(checksum) }))
 }
 
 /// Has a file in a savepoint's folder: one of an ended instance lies elsewhere.
