@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 /// The file, beside the checkpoints, with the socket's path.
 const CONTROL: &str = "control";
+/// Begins the name of a socket's folder.
+const FOLDER: &str = "fluvial-control-";
 /// How long a question may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of the longest question.
@@ -54,10 +56,11 @@ impl ControlSocket {
         let cannot = |error: io::Error| file_error(folder, format!("no control socket: {error}"));
         fs::create_dir_all(folder).map_err(|e| file_error(folder, e))?;
         // Nobody else can look into it.
-        let own = tempfile::Builder::new().prefix("fluvial-control-").tempdir().map_err(cannot)?;
+        let own = tempfile::Builder::new().prefix(FOLDER).tempdir().map_err(cannot)?;
         let socket = own.path().join("socket");
         let listener = UnixListener::bind(&socket).map_err(cannot)?;
         let note = folder.join(CONTROL);
+        forget_dead(&note);
         fs::write(&note, socket.display().to_string()).map_err(|e| file_error(&note, e))?;
         let over = Arc::new(AtomicBool::new(false));
         let seen = over.clone();
@@ -87,6 +90,17 @@ impl Drop for ControlSocket {
         if UnixStream::connect(&self.socket).is_ok() {
             let _ = self.thread.take().map(JoinHandle::join);
         }
+    }
+}
+
+/// Removes the socket of a job that was killed.
+fn forget_dead(note: &Path) {
+    let Ok(former) = fs::read_to_string(note) else { return };
+    let socket = Path::new(former.trim());
+    let folder = socket.parent().filter(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with(FOLDER)));
+    if let Some(folder) = folder.filter(|_| UnixStream::connect(socket).is_err()) {
+        // What cannot be removed is in nobody's way.
+        let _ = fs::remove_file(socket).and_then(|()| fs::remove_dir(folder));
     }
 }
 

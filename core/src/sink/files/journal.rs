@@ -32,7 +32,7 @@ pub(super) struct Journal {
     lines: u64,
 }
 
-/// How many files runs had begun as of a checkpoint, by the names of their journals.
+/// How many lines journals had as of a checkpoint, by their names.
 pub(super) type Lengths = BTreeMap<String, u64>;
 
 impl Journal {
@@ -53,6 +53,17 @@ impl Journal {
         }
     }
 
+    /// Notes that a file is about to be begun: if this is the last that is heard of the run, there may be an empty one.
+    pub(super) fn intend(&mut self, part: &PendingPart) -> Result<()> {
+        let mut noted = || -> io::Result<()> {
+            let mut line = serde_json::to_vec(&(&part.bucket, &part.hidden))?;
+            line.push(b'\n');
+            self.lines += 1;
+            self.file.write_all(&line)
+        };
+        noted().map_err(|e| file_error(&self.path, e))
+    }
+
     /// Notes a file that was begun.
     pub(super) fn note(&mut self, part: &PendingPart, file: &File) -> Result<()> {
         let mut noted = || -> io::Result<()> {
@@ -64,7 +75,7 @@ impl Journal {
         noted().map_err(|e| file_error(&self.path, e))
     }
 
-    /// Its name, and how many files it has noted.
+    /// Its name, and its lines.
     pub(super) fn length(&self) -> (String, u64) {
         (name(&self.path).to_owned(), self.lines)
     }
@@ -87,8 +98,9 @@ fn prefix(lineage: Lineage) -> String {
 }
 
 /// Removes what runs of these lineages have left in a sink's folder, apart from files that `pending` names; with `lengths`, of a
-/// checkpoint, also files that were begun after it and have become visible. Those of processes that live are left alone. May be
-/// repeated, and be done by several at once.
+/// checkpoint, also files that were begun after it and have become visible: the journals stay then, for whoever goes back to an
+/// earlier one, and their names are given. Those of processes that live are left alone. May be repeated, and be done by several
+/// at once.
 ///
 /// # Errors
 /// [`crate::Error::File`] for a journal or a file that cannot be read or removed.
@@ -97,29 +109,37 @@ pub(super) fn sweep(
     lineages: &BTreeSet<Lineage>,
     pending: &[PendingPart],
     lengths: Option<&Lengths>,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let prefixes: Vec<String> = lineages.iter().map(|lineage| prefix(*lineage)).collect();
     let pending: HashSet<(&str, &str)> = pending.iter().map(|part| (part.bucket.as_str(), part.hidden.as_str())).collect();
+    let mut kept = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| file_error(folder, e))? {
         let path = entry.map_err(|e| file_error(folder, e))?.path();
         let name = name(&path);
         if name.ends_with(SUFFIX) && prefixes.iter().any(|prefix| name.starts_with(prefix)) {
             let covered = lengths.map_or(u64::MAX, |lengths| lengths.get(name).copied().unwrap_or(0));
-            sweep_run(folder, &path, &pending, covered).map_err(|e| file_error(&path, e))?;
+            if !sweep_run(folder, &path, &pending, covered).map_err(|e| file_error(&path, e))? {
+                continue;
+            }
+            if lengths.is_some() {
+                kept.push(name.to_owned());
+            } else {
+                absent(std::fs::remove_file(&path)).map_err(|e| file_error(&path, e))?;
+            }
         }
     }
-    Ok(())
+    Ok(kept)
 }
 
-/// `covered`: how many of its files are older than the checkpoint.
-fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, covered: u64) -> io::Result<()> {
+/// `covered`: how many of its lines are older than the checkpoint. Whether the run has ended.
+fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, covered: u64) -> io::Result<bool> {
     let mut file = match File::open(journal) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
     };
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::WouldBlock) => return Ok(false),
         Err(TryLockError::Error(error)) => return Err(error),
     }
     let mut lines = String::new();
@@ -141,7 +161,13 @@ fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, cov
             }
         }
     }
-    absent(std::fs::remove_file(journal))
+    if let Some(Ok((bucket, hidden))) = lines.lines().last().map(serde_json::from_str::<(String, String)>) {
+        let path = folder.join(bucket).join(hidden);
+        if path.metadata().is_ok_and(|file| file.len() == 0) {
+            absent(std::fs::remove_file(&path))?;
+        }
+    }
+    Ok(true)
 }
 
 /// Nothing there is as good as removed.

@@ -48,7 +48,17 @@ pub(super) struct PartFiles<T> {
     journal: Option<Journal>,
     /// Whether a checkpoint may count on files of this run.
     counted_on: bool,
+    /// Journals of runs that this one goes on from, with their lines as of the checkpoint that it began with: needed as long as
+    /// one may go back to a checkpoint before it.
+    former: Lengths,
+    /// Checkpoints completed since then.
+    completed: usize,
+    /// Whether everything has ended well.
+    finished: bool,
 }
+
+/// After so many checkpoints nobody goes back to one from before them.
+const KEPT: usize = 32;
 
 struct Sealed {
     id: PendingPart,
@@ -77,6 +87,9 @@ impl<T: Data> PartFiles<T> {
             lineages,
             journal: None,
             counted_on: false,
+            former: Lengths::new(),
+            completed: 0,
+            finished: false,
         })
     }
 
@@ -95,9 +108,16 @@ impl<T: Data> PartFiles<T> {
         &self.lineages
     }
 
-    /// How many files this run has begun, as its journal has them. Only where what was shown can be taken back.
+    /// The lines of the journals: of this run's, and of those that it goes on from. Only where what was shown can be taken back.
     pub(super) fn lengths(&self) -> Vec<(String, u64)> {
-        self.journal.iter().filter(|_| self.settings.transactional).map(Journal::length).collect()
+        let own = self.journal.iter().filter(|_| self.settings.transactional).map(Journal::length);
+        own.chain(self.former.iter().map(|(name, lines)| (name.clone(), *lines))).collect()
+    }
+
+    /// All input has been processed, and its results are complete.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.finished = true;
+        self.roll()
     }
 
     /// The journal. Before the first file, what a run of this program has left that failed before its first checkpoint is
@@ -107,7 +127,9 @@ impl<T: Data> PartFiles<T> {
             Some(journal) => Ok(journal),
             none => {
                 let folder = &self.settings.folder;
-                sweep(folder, &self.lineages, &[], None)?;
+                if self.former.is_empty() {
+                    sweep(folder, &self.lineages, &[], None)?;
+                }
                 // All instances agree on the smallest, wherever they run.
                 let own = self.lineages.first().copied().unwrap_or(self.settings.lineage);
                 Ok(none.insert(Journal::begin(folder, own)?))
@@ -157,6 +179,9 @@ impl<T: Data> PartFiles<T> {
         loop {
             let id = PendingPart::new(bucket, self.worker, self.next, settings.form.extension());
             self.next += 1;
+            if let Some(journal) = &mut self.journal {
+                journal.intend(&id)?;
+            }
             let target = id.target(&settings.folder);
             // Numbers of an earlier job are passed over: nothing is ever replaced.
             if let Some(file) = PendingFile::create_as(&target, &id.hidden, settings.sync)? {
@@ -240,6 +265,13 @@ impl<T: Data> PartFiles<T> {
             folders.insert(self.settings.folder.join(&id.bucket));
             file.commit_new(promised)?;
         }
+        self.completed += 1;
+        if self.completed == KEPT {
+            for (name, _) in std::mem::take(&mut self.former) {
+                // Several instances have them: one of them removes it.
+                let _ = std::fs::remove_file(self.settings.folder.join(name));
+            }
+        }
         if self.settings.sync { folders.iter().try_for_each(|folder| sync_folder(folder)) } else { Ok(()) }
     }
 
@@ -264,11 +296,16 @@ impl<T: Data> PartFiles<T> {
         if !lineages.is_empty() {
             self.lineages = lineages;
         }
-        sweep(folder, &self.lineages, pending, self.settings.transactional.then_some(lengths))
+        let lengths = self.settings.transactional.then_some(lengths);
+        let kept = sweep(folder, &self.lineages, pending, lengths)?;
+        let lines = |name: String| (lengths.and_then(|lengths| lengths.get(&name)).copied().unwrap_or(0), name);
+        self.former = kept.into_iter().map(lines).map(|(lines, name)| (name, lines)).collect();
+        Ok(())
     }
 
     /// Removes what is not visible, apart from files that the state of a checkpoint names: whoever continues from it needs them.
     pub(super) fn abort(&mut self) {
+        self.finished = false;
         self.open.clear();
         self.places.clear();
         self.current = None;
@@ -288,6 +325,10 @@ impl<T> Drop for PartFiles<T> {
     fn drop(&mut self) {
         if let Some(journal) = self.journal.take() {
             journal.remove();
+        }
+        if self.finished {
+            // Nobody goes on from a job that has ended. What cannot be removed is hidden.
+            let _ = sweep(&self.settings.folder, &self.lineages, &[], None);
         }
     }
 }
