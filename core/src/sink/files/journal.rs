@@ -117,7 +117,7 @@ pub(super) fn sweep(
         let path = entry.map_err(|e| file_error(folder, e))?.path();
         let name = name(&path);
         if name.ends_with(SUFFIX) && prefixes.iter().any(|prefix| name.starts_with(prefix)) {
-            let covered = lengths.map_or(u64::MAX, |lengths| lengths.get(name).copied().unwrap_or(0));
+            let covered = lengths.map(|lengths| lengths.get(name).copied().unwrap_or(0));
             if !sweep_run(folder, &path, &pending, covered).map_err(|e| file_error(&path, e))? {
                 continue;
             }
@@ -131,9 +131,10 @@ pub(super) fn sweep(
     Ok(kept)
 }
 
-/// `covered`: how many of its lines are older than the checkpoint. Whether the run has ended.
-fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, covered: u64) -> io::Result<bool> {
-    let mut file = match File::open(journal) {
+/// `covered`: how many of its lines are older than the checkpoint; the others are cut off, since what they name is gone, and
+/// files to come may have the same names and inodes. Whether the run has ended.
+fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, covered: Option<u64>) -> io::Result<bool> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(journal) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
     };
@@ -144,14 +145,21 @@ fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, cov
     }
     let mut lines = String::new();
     file.read_to_string(&mut lines)?;
+    let (mut kept_bytes, mut intended) = (0, None);
     for (number, line) in (0..).zip(lines.lines()) {
+        let later = covered.is_none_or(|covered| number >= covered);
+        if !later {
+            kept_bytes += line.len() as u64 + 1;
+        }
+        // Only of the last line: of others it is known what became of it.
+        intended = serde_json::from_str::<(String, String)>(line).ok().filter(|_| later);
         // The last one may have been cut off by the end of the process.
         let Ok(line) = serde_json::from_str::<(u64, String, String, String)>(line) else { continue };
         let (inode, bucket, hidden, visible) = line;
         if pending.contains(&(bucket.as_str(), hidden.as_str())) {
             continue;
         }
-        let taken_back = (number >= covered).then_some(&visible);
+        let taken_back = (covered.is_some() && later).then_some(&visible);
         for name in [Some(&hidden), taken_back].into_iter().flatten() {
             let path = folder.join(&bucket).join(name);
             // Another job may have begun a file of this name since.
@@ -161,11 +169,14 @@ fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, cov
             }
         }
     }
-    if let Some(Ok((bucket, hidden))) = lines.lines().last().map(serde_json::from_str::<(String, String)>) {
+    if let Some((bucket, hidden)) = intended {
         let path = folder.join(bucket).join(hidden);
         if path.metadata().is_ok_and(|file| file.len() == 0) {
             absent(std::fs::remove_file(&path))?;
         }
+    }
+    if covered.is_some() {
+        file.set_len(kept_bytes)?;
     }
     Ok(true)
 }

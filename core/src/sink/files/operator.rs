@@ -99,7 +99,13 @@ impl<T: Data> Operator for WriteFiles<T> {
                 PENDING => pending.extend(RecordCodec::<Vec<PendingPart>>::new().read_section(section)?),
                 NEXT => next = next.max(RecordCodec::new().read_section(section)?),
                 LINEAGES => lineages.extend(RecordCodec::<Vec<Lineage>>::new().read_section(section)?),
-                JOURNALS => lengths.extend(RecordCodec::<Vec<(String, u64)>>::new().read_section(section)?),
+                JOURNALS => {
+                    for (journal, lines) in RecordCodec::<Vec<(String, u64)>>::new().read_section(section)? {
+                        // An instance may have seen the journal of another one before there was anything in it.
+                        let known = lengths.entry(journal).or_default();
+                        *known = lines.max(*known);
+                    }
+                }
                 other => return Err(Error::Plan(format!("files have no state `{other}`"))),
             }
         }

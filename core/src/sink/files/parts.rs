@@ -298,8 +298,11 @@ impl<T: Data> PartFiles<T> {
         }
         let lengths = self.settings.transactional.then_some(lengths);
         let kept = sweep(folder, &self.lineages, pending, lengths)?;
-        let lines = |name: String| (lengths.and_then(|lengths| lengths.get(&name)).copied().unwrap_or(0), name);
-        self.former = kept.into_iter().map(lines).map(|(lines, name)| (name, lines)).collect();
+        // Also of those that are not dead yet.
+        self.former = lengths.cloned().unwrap_or_default();
+        for name in kept {
+            self.former.entry(name).or_insert(0);
+        }
         Ok(())
     }
 
