@@ -71,6 +71,7 @@ pub fn run_if_told() {
                 processes: orders.processes,
                 threads: Some(orders.threads),
                 rate: orders.rate,
+                small: false,
             };
             billing::run(&options, &orders.out()).map(drop)
         }
