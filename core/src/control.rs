@@ -10,8 +10,8 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -44,7 +44,38 @@ pub(crate) struct ControlSocket {
     socket: PathBuf,
     _folder: TempDir,
     over: Arc<AtomicBool>,
+    answering: Arc<Answering>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// How many questions are being answered.
+#[derive(Default)]
+struct Answering {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Answering {
+    fn count(&self) -> MutexGuard<'_, usize> {
+        self.count.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// One of them.
+struct Answered<'a>(&'a Answering);
+
+impl<'a> Answered<'a> {
+    fn begin(answering: &'a Answering) -> Self {
+        *answering.count() += 1;
+        Self(answering)
+    }
+}
+
+impl Drop for Answered<'_> {
+    fn drop(&mut self) {
+        *self.0.count() -= 1;
+        self.0.changed.notify_all();
+    }
 }
 
 impl ControlSocket {
@@ -63,22 +94,23 @@ impl ControlSocket {
         forget_dead(&note);
         fs::write(&note, socket.display().to_string()).map_err(|e| file_error(&note, e))?;
         let over = Arc::new(AtomicBool::new(false));
-        let seen = over.clone();
+        let answering: Arc<Answering> = Arc::default();
+        let (seen, asked) = (over.clone(), answering.clone());
         let listen = move || {
             for connection in listener.incoming() {
                 if seen.load(SeqCst) {
                     return;
                 }
-                let env = env.clone();
+                let (env, asked) = (env.clone(), asked.clone());
                 // Whoever waits for a savepoint is not in the way of others. One that gets no thread is told by the end of
                 // its connection.
                 let _ = connection.and_then(|connection| {
-                    thread::Builder::new().name("control".into()).spawn(move || drop(answer(connection, &env)))
+                    thread::Builder::new().name("control".into()).spawn(move || drop(answer(connection, &env, &asked)))
                 });
             }
         };
         let thread = thread::Builder::new().name("control".into()).spawn(listen).map_err(cannot)?;
-        Ok(Self { note, socket, _folder: own, over, thread: Some(thread) })
+        Ok(Self { note, socket, _folder: own, over, answering, thread: Some(thread) })
     }
 }
 
@@ -86,6 +118,12 @@ impl Drop for ControlSocket {
     fn drop(&mut self) {
         self.over.store(true, SeqCst);
         let _ = fs::remove_file(&self.note);
+        // The job is over, so each of them has its answer; the process must not end before it is given.
+        let mut count = self.answering.count();
+        while *count > 0 {
+            count = self.answering.changed.wait(count).unwrap_or_else(|e| e.into_inner());
+        }
+        drop(count);
         // So that the thread looks.
         if UnixStream::connect(&self.socket).is_ok() {
             let _ = self.thread.take().map(JoinHandle::join);
@@ -104,10 +142,11 @@ fn forget_dead(note: &Path) {
     }
 }
 
-fn answer(mut connection: UnixStream, env: &Env) -> io::Result<()> {
+fn answer(mut connection: UnixStream, env: &Env, answering: &Answering) -> io::Result<()> {
     connection.set_read_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new((&mut connection).take(LONGEST)).read_line(&mut line)?;
+    let _answered = Answered::begin(answering);
     let answer = match serde_json::from_str(&line) {
         Ok(Question::Savepoint { to, then }) => match env.savepoint(&to, then) {
             Ok(()) => Answer::Done,

@@ -4,7 +4,7 @@ use super::args::{CheckpointList, SavepointRequest};
 use super::output;
 use super::table::TablePrinter;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use fluvial_core::{AfterSavepoint, CheckpointInfo, Result, format_bytes, request_savepoint};
+use fluvial_core::{AfterSavepoint, CheckpointInfo, Error, Result, format_bytes, request_savepoint};
 use std::io::{self, BufWriter};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -12,6 +12,9 @@ use std::time::{Duration, UNIX_EPOCH};
 /// Lists the checkpoints of a job.
 pub fn list(args: &CheckpointList) -> Result<()> {
     let infos = CheckpointInfo::list(&args.folder)?;
+    if infos.is_empty() {
+        return Err(Error::File { path: args.folder.as_str().into(), message: "no checkpoints".to_owned() });
+    }
     if args.json {
         let lines: Vec<String> = infos.iter().map(json).collect();
         return output::print(format_args!("{}\n", lines.join("\n")));

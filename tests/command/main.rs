@@ -2,6 +2,7 @@
 
 mod full_disk;
 mod interrupt;
+mod keeping;
 mod kit;
 mod metrics;
 mod terminal;

@@ -355,7 +355,8 @@ fn a_sink_that_is_killed_anywhere_goes_on_with_each_record_once() {
                 let what = format!("killed after {killed}, {workers} workers, restored {restores} times");
                 assert_eq!(numbers(&setting), (0..covered).collect::<Vec<_>>(), "{what}");
                 if !sections.is_empty() {
-                    assert_eq!((setting.hidden(), setting.journals()), (Vec::new(), 0), "{what}");
+                    // Journals stay until nobody can go back behind this checkpoint.
+                    assert_eq!(setting.hidden(), [""; 0], "{what}");
                 }
                 for n in covered..30 {
                     write(&mut instances[n as usize % workers], &[record(n)]);
