@@ -155,12 +155,18 @@ impl Torture {
     }
 }
 
-/// Truncates, or alters a byte of, a file of the last complete checkpoint if there is another one. Whether it did.
+/// Truncates a file of the last complete checkpoint if there is another one. Not of one that says that the job had ended: what
+/// is committed then is not taken back any more. Whether it did.
 fn damage(orders: &Orders, random: &mut Random, history: &mut Vec<String>) -> bool {
     let mut complete = checkpoints(&orders.state());
     complete.retain(|c| c.complete);
     let [.., _, last] = complete.as_slice() else { return false };
-    let mut files = files(&orders.state().join(&last.name));
+    let folder = orders.state().join(&last.name);
+    let ended = std::fs::read_to_string(folder.join("manifest")).is_ok_and(|manifest| manifest.contains("\"last\": true"));
+    if ended {
+        return false;
+    }
+    let mut files = files(&folder);
     files.sort();
     let file = &files[random.below(files.len() as u64) as usize];
     let len = std::fs::metadata(file).unwrap().len();

@@ -118,13 +118,8 @@ pub(super) fn sweep(
         let name = name(&path);
         if name.ends_with(SUFFIX) && prefixes.iter().any(|prefix| name.starts_with(prefix)) {
             let covered = lengths.map(|lengths| lengths.get(name).copied().unwrap_or(0));
-            if !sweep_run(folder, &path, &pending, covered).map_err(|e| file_error(&path, e))? {
-                continue;
-            }
-            if lengths.is_some() {
+            if sweep_run(folder, &path, &pending, covered).map_err(|e| file_error(&path, e))? && lengths.is_some() {
                 kept.push(name.to_owned());
-            } else {
-                absent(std::fs::remove_file(&path)).map_err(|e| file_error(&path, e))?;
             }
         }
     }
@@ -132,7 +127,7 @@ pub(super) fn sweep(
 }
 
 /// `covered`: how many of its lines are older than the checkpoint; the others are cut off, since what they name is gone, and
-/// files to come may have the same names and inodes. Whether the run has ended.
+/// files to come may have the same names and inodes. Without it the journal goes. Whether the run has ended.
 fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, covered: Option<u64>) -> io::Result<bool> {
     let mut file = match OpenOptions::new().read(true).write(true).open(journal) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -175,8 +170,10 @@ fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, cov
             absent(std::fs::remove_file(&path))?;
         }
     }
-    if covered.is_some() {
-        file.set_len(kept_bytes)?;
+    // While it is locked: one that is just begun is looked for again by its owner once it is free.
+    match covered {
+        Some(_) => file.set_len(kept_bytes)?,
+        None => absent(std::fs::remove_file(journal))?,
     }
     Ok(true)
 }

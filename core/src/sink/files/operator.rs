@@ -76,7 +76,7 @@ impl<T: Data> Operator for WriteFiles<T> {
     }
 
     fn finish(&mut self, _out: &mut dyn Output) -> Result<Progress> {
-        self.files.finish()?;
+        self.files.roll()?;
         Ok(Progress::Done)
     }
 

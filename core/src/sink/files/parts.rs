@@ -53,8 +53,8 @@ pub(super) struct PartFiles<T> {
     former: Lengths,
     /// Checkpoints completed since then.
     completed: usize,
-    /// Whether everything has ended well.
-    finished: bool,
+    /// Whether the job has failed, or goes on elsewhere.
+    aborted: bool,
 }
 
 /// After so many checkpoints nobody goes back to one from before them.
@@ -89,7 +89,7 @@ impl<T: Data> PartFiles<T> {
             counted_on: false,
             former: Lengths::new(),
             completed: 0,
-            finished: false,
+            aborted: false,
         })
     }
 
@@ -112,12 +112,6 @@ impl<T: Data> PartFiles<T> {
     pub(super) fn lengths(&self) -> Vec<(String, u64)> {
         let own = self.journal.iter().filter(|_| self.settings.transactional).map(Journal::length);
         own.chain(self.former.iter().map(|(name, lines)| (name.clone(), *lines))).collect()
-    }
-
-    /// All input has been processed, and its results are complete.
-    pub(super) fn finish(&mut self) -> Result<()> {
-        self.finished = true;
-        self.roll()
     }
 
     /// The journal. Before the first file, what a run of this program has left that failed before its first checkpoint is
@@ -308,7 +302,7 @@ impl<T: Data> PartFiles<T> {
 
     /// Removes what is not visible, apart from files that the state of a checkpoint names: whoever continues from it needs them.
     pub(super) fn abort(&mut self) {
-        self.finished = false;
+        self.aborted = true;
         self.open.clear();
         self.places.clear();
         self.current = None;
@@ -329,7 +323,7 @@ impl<T> Drop for PartFiles<T> {
         if let Some(journal) = self.journal.take() {
             journal.remove();
         }
-        if self.finished {
+        if !self.aborted {
             // Nobody goes on from a job that has ended. What cannot be removed is hidden.
             let _ = sweep(&self.settings.folder, &self.lineages, &[], None);
         }
