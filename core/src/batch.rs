@@ -163,7 +163,10 @@ impl Batch {
     }
 
     /// As [`Batch::into_typed`], where anything else is an error of the plan.
-    pub(crate) fn typed_records<T: 'static>(self) -> crate::Result<Vec<T>> {
+    ///
+    /// # Errors
+    /// The batch holds something else.
+    pub fn typed_records<T: 'static>(self) -> crate::Result<Vec<T>> {
         self.into_typed::<T>()
             .map_err(|b| crate::Error::Plan(format!("expected typed records of `{}`, got {b:?}", std::any::type_name::<T>())))
     }

@@ -16,6 +16,7 @@ mod interval;
 pub mod io;
 mod launch;
 mod metrics;
+mod operation;
 mod operator;
 mod process;
 mod queue;
@@ -42,10 +43,11 @@ pub use control::request_savepoint;
 pub use env::{AfterSavepoint, Env};
 pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
-pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats};
+pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats, TaskContext};
 pub use interval::{IntervalContext, IntervalJoin, TimeBound};
 pub use launch::{Children, Relaunch, launch};
 pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
+pub use operation::Operation;
 pub use operator::{
     DeferredState, Operator, OperatorContext, Output, Restored, SectionSink, Shared, Snapshot, Source, StateSection,
 };

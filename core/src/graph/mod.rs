@@ -14,8 +14,8 @@ mod task;
 
 pub use explain::{GraphDescription, InputDescription, NodeDescription};
 pub(crate) use lower::Lowered;
-pub use task::OperatorStats;
-pub(crate) use task::{NodeMetrics, TaskContext};
+pub(crate) use task::NodeMetrics;
+pub use task::{OperatorStats, TaskContext};
 
 use crate::chain::AnyCollector;
 use crate::runtime::{BatchCodec, Partitioner};

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 /// What an operator's factory is given: the runtime's context, and what the jobs of an environment share.
 #[derive(Clone)]
-pub(crate) struct TaskContext {
+pub struct TaskContext {
     operator: OperatorContext,
     /// Counts what this node spills apart from what others do.
     pub(crate) spill: SpillManager,
@@ -81,12 +81,12 @@ impl TaskContext {
     }
 
     /// Where processing time comes from.
-    pub(crate) fn clock(&self) -> &Clock {
+    pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
     /// Whether event time advances as records come; else it does at the end, at once.
-    pub(crate) fn is_streaming(&self) -> bool {
+    pub fn is_streaming(&self) -> bool {
         self.streaming
     }
 
@@ -100,14 +100,22 @@ impl TaskContext {
         &self.sides
     }
 
+    /// Where the instance spills.
+    pub fn spill(&self) -> &SpillManager {
+        &self.spill
+    }
+
     /// Whether the budget is several times what the job's operators reserve.
-    pub(crate) fn is_ample(&self) -> bool {
+    pub fn is_ample(&self) -> bool {
         self.ample
     }
 
-    /// Reserves segments in the operator's name: no more than its node [said](super::Node::memory), since what the nodes of a
+    /// Reserves segments in the operator's name: no more than its node [said](crate::Operation::reserves), since what the nodes of a
     /// job say together is checked against the budget before it starts.
-    pub(crate) fn reserve(&self, segments: usize) -> Result<Reservation> {
+    ///
+    /// # Errors
+    /// More than was said, and the pool has not so much.
+    pub fn reserve(&self, segments: usize) -> Result<Reservation> {
         let promised = self.promised.load(Relaxed);
         debug_assert!(segments <= promised, "`{}` reserves {segments} segments, its node said {promised}", self.name);
         self.promised.store(promised.saturating_sub(segments), Relaxed);

@@ -93,6 +93,11 @@ impl<T: Data> DataStream<T> {
         self.env.describe(self.node)
     }
 
+    /// The environment that the stream is of.
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
     /// The records are spread evenly over the workers, batch by batch.
     #[must_use]
     pub fn rebalance(mut self) -> Self {

@@ -58,6 +58,11 @@ impl Table {
         Self { env: env.clone(), node, schema, read: None }
     }
 
+    /// The environment that the table is of.
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
     /// The columns.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema

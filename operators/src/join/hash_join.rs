@@ -2,6 +2,7 @@
 
 use super::emitter::Emitter;
 use super::env::Env;
+use super::fill::{from_early, from_run, take_probe_rows};
 use super::joined::JoinedBatch;
 use super::kind::Side;
 use super::nested::Nested;
@@ -9,11 +10,8 @@ use super::options::{JoinOptions, JoinStats};
 use super::pass::{Pass, Spilled};
 use super::spool::{Spool, SpoolReader, SpoolStep, Spooled};
 use super::tables::{Probe, Sense, Unmatched};
-use super::{FILL_BYTES, MINIMUM_SEGMENTS, Turn};
+use super::{MINIMUM_SEGMENTS, ROWS, Turn};
 use fluvial_memory::{Error, Progress, Reservation, Result, RowBatch, Run, RunReader, SpillManager, Step, Waker, hash};
-
-/// Rows read or moved between two looks at the fuel.
-const ROWS: usize = 4096;
 
 /// Turns of work in one call.
 const FUEL: usize = 64;
@@ -348,14 +346,14 @@ impl HashJoin {
                 self.probe.clear();
                 let end = match source {
                     Source::Pushed(early @ Some(_)) => {
-                        return fill_from_early(&self.env, pass, &mut self.probe, early);
+                        return from_early(&self.env, pass, &mut self.probe, early);
                     }
                     Source::Pushed(None) if !self.ended[build.other().index()] => {
                         let behind = self.env.waker.is_some() && !pass.ready();
                         return Ok(if behind { Turn::Waiting } else { Turn::Done });
                     }
                     Source::Pushed(None) => true,
-                    Source::Run(reader) => match fill_from_run(&self.env, pass, &mut self.probe, reader, &mut self.mixed)? {
+                    Source::Run(reader) => match from_run(&self.env, pass, &mut self.probe, reader, &mut self.mixed)? {
                         Turn::Done => self.probe.is_done(),
                         turn => return Ok(turn),
                     },
@@ -516,92 +514,6 @@ impl HashJoin {
         self.stage = Stage::Load(readers.0, readers.1);
         Ok(())
     }
-}
-
-fn fill_from_early(
-    env: &Env,
-    pass: &mut Pass,
-    probe: &mut Probe,
-    early: &mut Option<Box<(Spooled, SpoolReader)>>,
-) -> Result<Turn> {
-    let Some((rows, reader)) = early.as_deref_mut() else { return Ok(Turn::Again) };
-    let form = env.stored(pass.build.other());
-    for _ in 0..ROWS {
-        match reader.next(rows)? {
-            SpoolStep::Row(row) => {
-                let mixed = env.mixed(form.key(row), pass.level);
-                if pass.route(mixed, row)? {
-                    probe.push(row, mixed);
-                }
-            }
-            SpoolStep::Waiting if probe.is_done() => return Ok(Turn::Waiting),
-            SpoolStep::Waiting => break,
-            SpoolStep::End => {
-                *early = None;
-                break;
-            }
-        }
-        if probe.byte_len() >= FILL_BYTES {
-            break;
-        }
-    }
-    Ok(Turn::Again)
-}
-
-/// Sends probe rows of one width where they belong.
-fn take_probe_rows<'a>(
-    pass: &mut Pass,
-    probe: &mut Probe,
-    width: usize,
-    rows: impl ExactSizeIterator<Item = &'a [u8]>,
-    mixed: &[u64],
-) -> Result<()> {
-    if pass.is_resident() {
-        probe.extend(width, rows, mixed);
-        return Ok(());
-    }
-    for (row, &mixed) in rows.zip(mixed) {
-        if pass.route(mixed, row)? {
-            probe.push(row, mixed);
-        }
-    }
-    Ok(())
-}
-
-/// `Done` at the end of the run, with or without rows to probe.
-fn fill_from_run(env: &Env, pass: &mut Pass, probe: &mut Probe, reader: &mut RunReader, mixed: &mut Vec<u64>) -> Result<Turn> {
-    let form = env.stored(pass.build.other());
-    if let Some(width) = form.width().filter(|&width| width > 0) {
-        return Ok(match reader.advance_block()? {
-            Step::Row => {
-                let rows = || reader.row().chunks_exact(width);
-                mixed.clear();
-                mixed.extend(rows().map(|row| env.mixed(form.key(row), pass.level)));
-                take_probe_rows(pass, probe, width, rows(), mixed)?;
-                Turn::Again
-            }
-            Step::Waiting => Turn::Waiting,
-            Step::End => Turn::Done,
-        });
-    }
-    for _ in 0..ROWS {
-        match reader.advance()? {
-            Step::Row => {
-                let row = reader.row();
-                let mixed = env.mixed(form.key(row), pass.level);
-                if pass.route(mixed, row)? {
-                    probe.push(row, mixed);
-                }
-            }
-            Step::Waiting if probe.is_done() => return Ok(Turn::Waiting),
-            Step::Waiting => break,
-            Step::End => return Ok(Turn::Done),
-        }
-        if probe.byte_len() >= FILL_BYTES {
-            break;
-        }
-    }
-    Ok(Turn::Again)
 }
 
 /// Partitions by what can be had: each takes a segment at least, and a write buffer.

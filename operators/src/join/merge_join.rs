@@ -10,12 +10,9 @@ use super::kind::{JoinKind, Side};
 use super::merge_input::{Head, MergeInput};
 use super::options::JoinOptions;
 use super::spool::{Spool, SpoolContext, SpoolReader, SpoolStep, Spooled};
-use super::{FILL_BYTES, MINIMUM_SEGMENTS, Turn};
+use super::{FILL_BYTES, MINIMUM_SEGMENTS, ROWS, Turn};
 use fluvial_memory::{Progress, Reservation, Result, RowBatch, SpillManager, Waker};
 use std::cmp::Ordering;
-
-/// Rows moved between two looks at the fuel.
-const ROWS: usize = 4096;
 
 /// Turns of work in one call.
 const FUEL: usize = 64;

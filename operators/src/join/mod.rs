@@ -18,6 +18,7 @@ mod bloom;
 mod directory;
 mod emitter;
 mod env;
+mod fill;
 mod hash_join;
 mod joined;
 mod kind;
@@ -45,6 +46,9 @@ pub(crate) use spool::{Spool, SpoolContext, SpoolReader, SpoolStep, Spooled, Sta
 
 /// The least reservation of a join, in segments: a little more than 1 MiB.
 pub const MINIMUM_SEGMENTS: usize = 33;
+
+/// Rows read or moved between two looks at the fuel.
+const ROWS: usize = 4096;
 
 /// Bytes of probe rows in hand at a time.
 const FILL_BYTES: usize = 256 * 1024;

@@ -10,11 +10,8 @@ use super::kind::{Roles, Side};
 use super::pass::Spilled;
 use super::table::Table;
 use super::tables::{Probe, Sense, Tables, Unmatched};
-use super::{FILL_BYTES, Turn};
+use super::{FILL_BYTES, ROWS, Turn};
 use fluvial_memory::{Error, KeyWidth, Result, RowShape, Run, RunReader, RunWriter, SEGMENT_SIZE, Step};
-
-/// Probe rows in hand at a time, whose bits make one row of the bits' file.
-const ROWS: usize = 4096;
 
 enum Stage {
     /// Build rows are loaded.
