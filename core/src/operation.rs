@@ -45,22 +45,8 @@ pub struct Operation {
 impl Operation {
     /// An operation of this kind: a short name for messages, metrics and `explain`.
     pub fn new(kind: &'static str) -> Self {
-        let node = Node {
-            kind,
-            name: None,
-            uid: None,
-            detail: String::new(),
-            inputs: Vec::new(),
-            build_input: None,
-            // Replaced when the operation is added.
-            body: Body::Operator(Arc::new(|_| unreachable!("an operation that was not added"))),
-            memory: 0,
-            outputs: 1,
-            sides: Vec::new(),
-            timing: Timing::AsTheyCome,
-            bounded: true,
-            estimate: None,
-        };
+        // The operator is replaced when the operation is added.
+        let node = Node::operator(kind, Vec::new(), Arc::new(|_| unreachable!("an operation that was not added")));
         Self { node }
     }
 
@@ -99,6 +85,22 @@ impl Operation {
     #[must_use]
     pub fn at_the_end(mut self) -> Self {
         self.node.timing = Timing::AtTheEnd;
+        self
+    }
+
+    /// The operator has so many outputs. All but the first are for whoever knows what they are: what
+    /// [`LoopBuilder::close_around`](crate::LoopBuilder::close_around) reads, say.
+    #[must_use]
+    pub fn outputs(mut self, outputs: usize) -> Self {
+        self.node.outputs = outputs;
+        self
+    }
+
+    /// In a loop, one operator runs through all supersteps and sees [`Operator::end_superstep`]; what comes from outside the loop
+    /// it is given once, before superstep 0. Other operations begin anew in each superstep.
+    #[must_use]
+    pub fn knows_supersteps(mut self) -> Self {
+        self.node.aware = true;
         self
     }
 

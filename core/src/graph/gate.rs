@@ -70,18 +70,15 @@ impl Gate {
 
 /// For each node, the joins whose build side must end before it starts. Only sources have any.
 pub(super) fn gates(graph: &Graph) -> Vec<Vec<NodeId>> {
-    let upstream: Vec<BTreeSet<NodeId>> = graph.nodes.iter().enumerate().fold(Vec::new(), |mut sets, (id, node)| {
-        let mut set: BTreeSet<NodeId> = BTreeSet::from([id]);
-        node.inputs.iter().for_each(|i| set.extend(sets.get(i.node).into_iter().flatten().copied()));
-        sets.push(set);
-        sets
-    });
+    let upstream: Vec<BTreeSet<NodeId>> = (0..graph.nodes.len()).map(|id| graph.upstream(id)).collect();
+    let inside = graph.loops();
     let sources = |of: NodeId| upstream[of].iter().copied().filter(|&n| matches!(graph.nodes[n].body, Body::Source { .. }));
     let mut gates = vec![Vec::new(); graph.nodes.len()];
     // waits[s]: the sources that must end before source s starts.
     let mut waits: Vec<BTreeSet<NodeId>> = vec![BTreeSet::new(); graph.nodes.len()];
     for (join, node) in graph.nodes.iter().enumerate() {
-        let Some(build) = node.build_input else { continue };
+        // In a loop the build side may be what the probe side becomes.
+        let Some(build) = node.build_input.filter(|_| inside[join].is_none()) else { continue };
         let before: BTreeSet<NodeId> = sources(node.inputs[build].node).collect();
         let behind: BTreeSet<NodeId> =
             before.iter().flat_map(|&s| waits[s].iter().copied()).chain(before.iter().copied()).collect();

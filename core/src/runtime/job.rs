@@ -95,6 +95,8 @@ pub(super) struct Job {
     pub mesh: Arc<MeshShared>,
     pub plan: Arc<Plan>,
     pub in_loop: Vec<bool>,
+    /// By node: the head of the loop of common supersteps in which it lies.
+    pub lockstep: Vec<Option<usize>>,
     pub topology: Topology,
     pub options: JobOptions,
     pub memory: MemoryManager,
@@ -151,6 +153,7 @@ impl Job {
             id,
             mesh,
             in_loop: plan.in_loop(),
+            lockstep: plan.lockstep(),
             counters: Arc::new(JobCounters::new(id, &plan, topology, options.edge_budget, &gates)),
             stash: Gate::new(EdgeBudget::Bytes(options.stash_bytes), 1),
             statuses: Statuses::default(),
@@ -508,21 +511,35 @@ impl Job {
     }
 }
 
-/// Rounds of streaming loops that are about to end: how many heads have ended one, and what they sent in it.
+/// What the heads of a loop on all workers tell each other beside the data, by node and round. Of a streaming loop that is
+/// about to end: how many batches each sent in a round. Of a loop of common supersteps that is about to begin: the epoch that
+/// each could begin in.
 #[derive(Default)]
-pub(super) struct Rounds(Mutex<HashMap<(usize, u64), (usize, u64)>>);
+pub(super) struct Rounds(Mutex<HashMap<(usize, u64), Round>>);
+
+#[derive(Clone, Copy, Default)]
+struct Round {
+    heads: usize,
+    sum: u64,
+    largest: u64,
+}
 
 impl Rounds {
     fn ended(&self, node: usize, round: u64, sent: u64) -> usize {
         let mut rounds = lock(&self.0);
         let entry = rounds.entry((node, round)).or_default();
-        *entry = (entry.0 + 1, entry.1 + sent);
-        entry.0
+        *entry = Round { heads: entry.heads + 1, sum: entry.sum + sent, largest: entry.largest.max(sent) };
+        entry.heads
     }
 
     /// Once all `workers` heads have ended the round: what they sent in it.
     pub(super) fn sent(&self, node: usize, round: u64, workers: usize) -> Option<u64> {
-        lock(&self.0).get(&(node, round)).filter(|(ended, _)| *ended == workers).map(|(_, sent)| *sent)
+        lock(&self.0).get(&(node, round)).filter(|round| round.heads == workers).map(|round| round.sum)
+    }
+
+    /// Once all `workers` heads have said something in the round: the largest of it.
+    pub(super) fn latest(&self, node: usize, round: u64, workers: usize) -> Option<u64> {
+        lock(&self.0).get(&(node, round)).filter(|round| round.heads == workers).map(|round| round.largest)
     }
 }
 

@@ -31,7 +31,9 @@ pub(super) enum Role {
     LoopExit,
     /// The watermark is the operator's own.
     Assigner,
-    /// It works superstep by superstep, inside a bulk or delta loop.
+    /// It works superstep by superstep, in a loop of common supersteps: each begins and ends for it whether it brings records or not.
+    Lockstep,
+    /// It works superstep by superstep, in a loop that ends when it is empty.
     InLoop,
     /// As `InLoop`, at the head; feedback comes from this input on.
     LoopHead(usize),
@@ -53,6 +55,12 @@ pub(super) struct OperatorHarness {
     /// Batches of this epoch that come before those on the channels.
     ready: VecDeque<Stashed>,
     supersteps: Option<Supersteps>,
+    /// Of an operator of common supersteps: the inputs that come from outside the loop.
+    constant: Vec<bool>,
+    /// Its batches of later supersteps.
+    ahead: VecDeque<Stashed>,
+    /// Whether its superstep has begun: there was a record, or its inputs were seen to be in it.
+    begun: bool,
     ticker: Ticker,
     /// Whether work beside the operator's calls has been looked at in this activation.
     looked: bool,
@@ -149,6 +157,9 @@ impl OperatorHarness {
             stash: BTreeMap::new(),
             ready: VecDeque::new(),
             supersteps,
+            constant: Vec::new(),
+            ahead: VecDeque::new(),
+            begun: false,
             ticker: Ticker::default(),
             looked: false,
             finished: false,
@@ -157,6 +168,12 @@ impl OperatorHarness {
             had_ended: false,
             aligning: None,
         }
+    }
+
+    /// Says which inputs come from outside the loop that the operator is in.
+    pub(super) fn constant(mut self, constant: Vec<bool>) -> Self {
+        self.constant = constant;
+        self
     }
 
     /// The operator has taken back state of a checkpoint: of this event time, and whether it had ended.
@@ -275,9 +292,15 @@ impl OperatorHarness {
 
     /// Takes one batch off a channel. One that must wait gives back its permit: a permit never waits for progress.
     fn take(&mut self) -> Result<Step> {
+        let lockstep = self.role == Role::Lockstep;
+        // What comes from outside a loop is there before the first superstep begins.
+        let outside = lockstep && (0..self.inlets.len()).any(|i| self.constant[i] && !self.inlets[i].ended);
         for _ in 0..self.inlets.len() {
             let input = self.turn;
             self.turn = (self.turn + 1) % self.inlets.len();
+            if outside && !self.constant[input] {
+                continue;
+            }
             let Some(Arrived { batch, permit, capability }) = self.inlets[input].next()? else { continue };
             self.instance.bytes_in += permit.bytes(self.instance.job.options.edge_budget, &batch);
             if let Some(supersteps) = &mut self.supersteps {
@@ -295,6 +318,10 @@ impl OperatorHarness {
                 self.stash.entry(time.epoch).or_default().push_back(stashed);
                 return Ok(Step::Worked);
             }
+            if lockstep && time.superstep > self.instance.at().superstep {
+                self.ahead.push_back(Stashed { input, time, batch, _room: Permit::None });
+                return Ok(Step::Worked);
+            }
             return self.deliver(input, batch, permit);
         }
         Ok(Step::Idle)
@@ -303,12 +330,13 @@ impl OperatorHarness {
     fn deliver(&mut self, input: usize, batch: Batch, permit: Permit) -> Result<Step> {
         self.instance.records_in += batch.len() as u64;
         self.instance.batches_in += 1;
+        self.begun = true;
         let progress = self.call(|o, out| o.process(input, batch, out))?;
         self.begin(Call::Batch, progress, permit)
     }
 
     fn held_back(&self) -> impl Iterator<Item = &Stashed> {
-        self.ready.iter().chain(self.stash.values().flatten())
+        self.ready.iter().chain(&self.ahead).chain(self.stash.values().flatten())
     }
 
     /// Announces what the frontiers say, one thing at a time: a watermark first, at the old time; then a barrier, which
@@ -325,6 +353,11 @@ impl OperatorHarness {
             let progress = self.call(|o, out| o.on_watermark(watermark, out))?;
             return self.begin(Call::Watermark(watermark), progress, Permit::None).map(Some);
         }
+        if self.role == Role::Lockstep
+            && let Some(step) = self.end_of_superstep(view)?
+        {
+            return Ok(Some(step));
+        }
         if self.role == Role::Plain && view.superstep > self.instance.at().superstep && !view.all_ended {
             let held_back = self.held_back().map(|s| s.time.superstep).min();
             self.instance.advance(view.superstep.min(held_back.unwrap_or(u64::MAX)), i64::MIN)?;
@@ -335,7 +368,8 @@ impl OperatorHarness {
             if !view.all_ended || !self.stash.is_empty() {
                 let (snapshot, cost) = self.snapshot(epoch)?;
                 self.instance.pass_barrier(snapshot, cost)?;
-                self.ready = self.stash.remove(&self.instance.epoch).unwrap_or_default();
+                let freed = self.stash.remove(&self.instance.epoch).unwrap_or_default();
+                self.admit(freed);
                 return Ok(Some(Step::Worked));
             }
         } else if view.epoch > epoch {
@@ -361,6 +395,34 @@ impl OperatorHarness {
             return self.begin(Call::Finish, progress, Permit::None).map(Some);
         }
         Ok(None)
+    }
+
+    /// In a loop of common supersteps: ends the current one, if it is over.
+    fn end_of_superstep(&mut self, view: &View<'_>) -> Result<Option<Step>> {
+        let current = self.instance.at().superstep;
+        if !view.all_ended && view.superstep == current {
+            self.begun = true;
+        }
+        // Inputs that end in a superstep which has not begun have ended with the one before.
+        let over = if view.all_ended { self.begun } else { view.superstep > current };
+        if !over || self.had_ended || self.held_back().any(|s| s.time.superstep <= current) {
+            return Ok(None);
+        }
+        let progress = self.call(|o, out| o.end_superstep(current, out))?;
+        self.begin(Call::EndSuperstep, progress, Permit::None).map(Some)
+    }
+
+    /// Takes up batches that were held back: those of the current superstep are next.
+    fn admit(&mut self, freed: VecDeque<Stashed>) {
+        if self.role != Role::Lockstep {
+            self.ready = freed;
+            return;
+        }
+        let current = self.instance.at().superstep;
+        for stashed in freed {
+            let queue = if stashed.time.superstep > current { &mut self.ahead } else { &mut self.ready };
+            queue.push_back(stashed);
+        }
     }
 
     /// Inside a loop: what the current superstep has to do.
@@ -397,6 +459,13 @@ impl OperatorHarness {
                 self.instance.outlets.flush()?;
                 if let Some(supersteps) = &mut self.supersteps {
                     supersteps.close(&mut self.instance);
+                } else {
+                    let next = self.instance.at().superstep + 1;
+                    self.instance.advance(next, i64::MIN)?;
+                    self.instance.outlets.superstep = next;
+                    self.begun = false;
+                    let ahead = std::mem::take(&mut self.ahead);
+                    self.admit(ahead);
                 }
             }
             Some(Call::Finish) => {
@@ -469,6 +538,7 @@ impl OperatorHarness {
         self.finished = true;
         self.pending = None;
         self.stash.clear();
+        self.ahead.clear();
         self.ready.clear();
         if let Some(supersteps) = &mut self.supersteps {
             supersteps.clear();
