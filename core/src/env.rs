@@ -196,8 +196,11 @@ impl Env {
         graph.check_sides()?;
         graph.check_loops()?;
         graph.check_memory(name, self.config())?;
-        let checkpoints = self.config().checkpoints.as_ref().filter(|_| streaming && !graph.has_blocking());
-        if checkpoints.is_some() {
+        // A bounded job that iterates goes on from the end of a superstep; what would have to begin anew before and behind
+        // the loop has nothing then, or refuses.
+        let iterates = graph.iterates();
+        let checkpoints = self.config().checkpoints.as_ref().filter(|_| iterates || streaming && !graph.has_blocking());
+        if checkpoints.is_some() && !iterates {
             graph.check_checkpoints()?;
         }
         let stats = SharedStats::default();

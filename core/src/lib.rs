@@ -46,7 +46,10 @@ pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
 pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats, SuperstepReport, TaskContext};
 pub use interval::{IntervalContext, IntervalJoin, TimeBound};
-pub use iteration::{Aggregate, Decision, IterationHead, LoopBuilder, LoopState, Superstep};
+pub use iteration::{
+    Aggregate, BatchStore, Decision, FeedbackBuilder, IterationHead, LoopBuilder, LoopState, STORE_SEGMENTS, StoreCursor, Stored,
+    Superstep, Weigher,
+};
 pub use launch::{Children, Relaunch, launch};
 pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
 pub use operation::Operation;

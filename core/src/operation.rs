@@ -4,7 +4,10 @@
 //! same, so nothing is out of reach for them: managed memory, spill files, watermarks, snapshots, side by side with the rest.
 
 use crate::graph::{Body, Distribution, Node, TaskContext, Timing};
-use crate::stream::Data;
+use crate::exchange::TypedByTarget;
+use crate::runtime::Partitioner;
+use crate::stream::{Data, short_type_name};
+use fluvial_memory::NormalizedKey;
 use crate::{DataStream, Env, Operator, Result, Table};
 use std::sync::Arc;
 
@@ -62,6 +65,29 @@ impl Operation {
     pub fn input<T: Data>(mut self, stream: &DataStream<T>) -> Self {
         self.node.bounded &= stream.known().0;
         self.node.inputs.push(stream.input());
+        self
+    }
+
+    /// Adds an input of typed records, which go to the worker that the hash of their key belongs to, as they are.
+    #[must_use]
+    pub fn input_by_key<T: Data, K: NormalizedKey + Data>(
+        mut self,
+        stream: &DataStream<T>,
+        key: impl Fn(&T) -> K + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let stream = stream.settled();
+        let partitioner = Arc::new(move || -> Box<dyn Partitioner> { Box::new(TypedByTarget::new(key.clone())) });
+        let by_key = Distribution::Hash { key: short_type_name::<K>(), partitioner };
+        self.node.bounded &= stream.known().0;
+        self.node.inputs.push(stream.input_by(by_key));
+        self
+    }
+
+    /// Adds an input that brings nothing: in a loop, the operator's superstep does not end before the one of what gives this
+    /// stream has.
+    #[must_use]
+    pub fn watch<T: Data>(mut self, stream: &DataStream<T>) -> Self {
+        self.node.inputs.push(stream.input_by(Distribution::Watch));
         self
     }
 

@@ -75,6 +75,11 @@ pub trait Operator {
         Ok(Snapshot::default())
     }
 
+    /// Why the operator can give no snapshot now, if it cannot: the checkpoint is not complete then, and the job goes on.
+    fn refuses_snapshot(&self) -> Option<String> {
+        None
+    }
+
     /// Takes back state that [`Operator::snapshot`] gave, of the key groups that this instance owns now.
     fn restore(&mut self, state: Restored) -> Result<()> {
         let _ = state;

@@ -5,7 +5,11 @@
 //! - [`Feedback::feedback`]: records go around a loop while others come.
 
 mod bulk;
+mod delta;
+mod feedback;
 mod iteration;
 
 pub use bulk::{Iterate, IterateTable};
-pub use iteration::{Iteration, Max, Min, Sum};
+pub use delta::{IterateDelta, Solution};
+pub use feedback::Feedback;
+pub use iteration::{Iteration, Max, Min, Sum, SuperstepNumber};

@@ -35,7 +35,7 @@ pub struct InputDescription {
     pub node: usize,
     /// That node's output port.
     pub port: usize,
-    /// `forward`, `hash`, `range`, `broadcast`, `rebalance` or `first process`.
+    /// `forward`, `hash`, `range`, `broadcast`, `watch`, `rebalance` or `first process`.
     pub distribution: String,
     /// The key that decides, where one does.
     pub key: Option<String>,

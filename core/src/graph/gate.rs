@@ -165,6 +165,75 @@ impl Source for GatedSource {
     }
 }
 
+/// An operator of a job with checkpoints that has no state a checkpoint could have: while it holds records it refuses.
+///
+/// In a job that iterates it is before the loop, and has ended when the loop goes on, or behind it, and has been given nothing.
+pub(super) struct Unkept {
+    pub(super) operator: Box<dyn Operator>,
+    holds: bool,
+}
+
+impl Unkept {
+    pub(super) fn new(operator: Box<dyn Operator>) -> Self {
+        Self { operator, holds: false }
+    }
+}
+
+impl Operator for Unkept {
+    fn process(&mut self, input: usize, batch: Batch, out: &mut dyn Output) -> Result<Progress> {
+        self.holds = true;
+        self.operator.process(input, batch, out)
+    }
+    fn snapshot(&mut self, epoch: u64) -> Result<Snapshot> {
+        self.operator.snapshot(epoch)
+    }
+    fn refuses_snapshot(&self) -> Option<String> {
+        self.holds.then(|| "has been given records that no checkpoint has, since it is not in a loop".to_owned())
+    }
+    fn finish(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        let progress = self.operator.finish(out)?;
+        // What it held has left it.
+        self.holds &= progress != Progress::Done;
+        Ok(progress)
+    }
+    fn open(&mut self, context: &OperatorContext) -> Result<()> {
+        self.operator.open(context)
+    }
+    fn resume(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        self.operator.resume(out)
+    }
+    fn end_input(&mut self, input: usize, out: &mut dyn Output) -> Result<Progress> {
+        self.operator.end_input(input, out)
+    }
+    fn on_watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<Progress> {
+        self.operator.on_watermark(watermark, out)
+    }
+    fn on_timer(&mut self, now: i64, out: &mut dyn Output) -> Result<Progress> {
+        self.operator.on_timer(now, out)
+    }
+    fn restore(&mut self, state: Restored) -> Result<()> {
+        self.operator.restore(state)
+    }
+    fn checkpoint_complete(&mut self, epoch: u64) -> Result<()> {
+        self.operator.checkpoint_complete(epoch)
+    }
+    fn checkpoint_aborted(&mut self, epoch: u64) -> Result<()> {
+        self.operator.checkpoint_aborted(epoch)
+    }
+    fn commits(&self) -> bool {
+        self.operator.commits()
+    }
+    fn held_watermark(&self) -> i64 {
+        self.operator.held_watermark()
+    }
+    fn has_background_work(&self) -> bool {
+        self.operator.has_background_work()
+    }
+    fn abort(&mut self) {
+        self.operator.abort();
+    }
+}
+
 /// An operator that opens a gate when its build input ends.
 pub(super) struct Opens {
     pub(super) operator: Box<dyn Operator>,

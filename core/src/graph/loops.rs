@@ -94,6 +94,9 @@ impl Graph {
                 let (one, other) = (self.nodes[from[0]].label(), self.nodes[*other].label());
                 return wrong(format!("its inputs are of the steps of two loops, `{one}` and `{other}`"));
             }
+            if matches!(node.body, Body::StreamingLoopHead) {
+                self.check_streaming_loop(id)?;
+            }
             if !matches!(node.body, Body::LoopHead(_)) {
                 continue;
             }
@@ -120,7 +123,48 @@ impl Graph {
     }
 }
 
+impl Graph {
+    /// Whether what lies in a loop over a stream gives its results as records come: the loop ends when it is empty, so what
+    /// waits for its end would wait for itself.
+    fn check_streaming_loop(&self, head: NodeId) -> Result<()> {
+        let wrong = |id: NodeId, what: &str| {
+            Err(Error::Plan(format!("`{}` in the loop `{}`: {what}", self.nodes[id].label(), self.nodes[head].label())))
+        };
+        let Some(back) = self.nodes[head].feedback.first() else {
+            return wrong(head, "the loop was begun and not closed");
+        };
+        let mut reached = vec![false; self.nodes.len()];
+        reached[head] = true;
+        for (id, node) in self.nodes.iter().enumerate().skip(head + 1) {
+            reached[id] = !matches!(node.body, Body::LoopExit) && node.inputs.iter().any(|input| reached[input.node]);
+            if !reached[id] {
+                continue;
+            }
+            match node.timing {
+                Timing::AtTheEnd => {
+                    return wrong(id, "it gives its results when its input has ended, which in a loop over a stream it never does");
+                }
+                Timing::Assigns => return wrong(id, "event times are assigned before a loop, not in it"),
+                _ => {}
+            }
+            if matches!(node.body, Body::LoopHead(_) | Body::StreamingLoopHead) {
+                return wrong(id, "a loop within a loop");
+            }
+        }
+        if !reached[back.node] {
+            return wrong(head, "what goes back into the loop does not come from it");
+        }
+        Ok(())
+    }
+}
+
 impl Node {
+    /// Whether it gathers records without having them in its snapshots.
+    pub(super) fn is_unkept(&self) -> bool {
+        let combines = matches!(self.body, Body::Sink { .. }) && self.outputs > 0;
+        combines || matches!(self.timing, Timing::AtTheEnd | Timing::Whole) && !matches!(self.body, Body::LoopHead(_))
+    }
+
     /// Whether, in a loop, it begins anew in each superstep.
     pub(super) fn runs_anew(&self) -> bool {
         matches!(self.body, Body::Operator(_)) && !self.aware

@@ -1,11 +1,11 @@
-use super::gate::{Gate, GatedSource, Opens, StartLine, gates};
+use super::gate::{Gate, GatedSource, Opens, StartLine, Unkept, gates};
 use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskContext, Timing};
 use crate::chain::AnyCollector;
 use crate::checkpoint::NodeIdentity;
 use crate::iteration::{EachSuperstep, LoopInput, STORE_SEGMENTS};
 use crate::runtime::{Edge, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route};
 use crate::time::{AssignedSource, AssigningOperator};
-use crate::{Batch, Clock, OperatorContext, Result};
+use crate::{Batch, Clock, Operator, OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
 use std::any::TypeId;
 use std::sync::Arc;
@@ -93,6 +93,7 @@ impl Graph {
                 start: start.clone(),
                 clock: time.0.clone(),
                 streaming: time.1,
+                unkept: checkpointed && inside[chain.nodes[0]].is_none() && members.iter().any(|node| node.is_unkept()),
                 anew: anew[chain.nodes[0]].clone(),
             };
             let forward = members[0].inputs.iter().map(|i| edge(i, &place));
@@ -149,6 +150,7 @@ fn edge(input: &Input, place: &[usize]) -> Edge {
     let route = match &input.distribution {
         Distribution::Forward => Route::Forward,
         Distribution::Broadcast => Route::Broadcast,
+        Distribution::Watch => Route::Watch,
         Distribution::Rebalance => Route::Rebalance,
         Distribution::Hash { partitioner, .. } | Distribution::Range { partitioner, .. } => Route::Partition(partitioner.clone()),
         Distribution::FirstProcess { workers } => {
@@ -188,6 +190,8 @@ struct Resources {
     start: Arc<StartLine>,
     clock: Clock,
     streaming: bool,
+    /// In a job with checkpoints: whether it has no state that a checkpoint could have, and is not in a loop.
+    unkept: bool,
     /// For an operation in a loop that begins anew in each superstep.
     anew: Option<Anew>,
 }
@@ -200,6 +204,11 @@ struct Anew {
 }
 
 impl Resources {
+    /// Has an operator without state refuse checkpoints while it holds records.
+    fn kept(&self, operator: Box<dyn Operator>) -> Box<dyn Operator> {
+        if self.unkept { Box::new(Unkept::new(operator)) } else { operator }
+    }
+
     fn task(&self, operator: &OperatorContext) -> TaskContext {
         TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory)
             .with_sides(&self.sides)
@@ -241,7 +250,7 @@ fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>
                 NodeKind::Operator(Arc::new(move |context| {
                     let operator = make(&resources.task(context))?;
                     resources.start.arrive(context);
-                    Ok(Box::new(Opens::new(operator, build, &gate, context)))
+                    Ok(resources.kept(Box::new(Opens::new(operator, build, &gate, context))))
                 }))
             }
             _ => {
@@ -249,7 +258,7 @@ fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>
                 NodeKind::Operator(Arc::new(move |context| {
                     let operator = make(&resources.task(context))?;
                     resources.start.arrive(context);
-                    Ok(operator)
+                    Ok(resources.kept(operator))
                 }))
             }
         },
@@ -267,7 +276,7 @@ fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>
             let make: OperatorFactory = Arc::new(move |context| {
                 let (Body::Link { head, .. } | Body::Sink { head, .. }) = &members[0].body else { unreachable!("matched above") };
                 let task = resources.task(context);
-                let chain = head(collector(&members, &task)?)?;
+                let chain = resources.kept(head(collector(&members, &task)?)?);
                 resources.start.arrive(context);
                 Ok(if assigns { Box::new(AssigningOperator::new(chain, &task)) } else { chain })
             });

@@ -109,6 +109,8 @@ pub(crate) enum Distribution {
     Forward,
     /// To all workers.
     Broadcast,
+    /// To nobody: only how far the sender is.
+    Watch,
     /// Batches in turn to all workers.
     Rebalance,
     /// By the hash of a key.
@@ -278,6 +280,7 @@ impl Distribution {
         match self {
             Self::Forward => "forward",
             Self::Broadcast => "broadcast",
+            Self::Watch => "watch",
             Self::Rebalance => "rebalance",
             Self::Hash { .. } => "hash",
             Self::Range { .. } => "range",

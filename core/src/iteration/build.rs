@@ -196,3 +196,35 @@ impl LoopBuilder {
 fn not_closed(name: &str) -> crate::Error {
     crate::Error::Plan(format!("`{name}` was begun and not closed"))
 }
+
+/// A loop over a stream that need not end, being built: records that come back are merged with those that come from outside.
+///
+/// The loop's head passes watermarks and barriers of the stream from outside at once; records on their way around the loop are
+/// part of a checkpoint. When the stream has ended, the loop goes on until it is empty.
+#[must_use = "a loop that is not closed cannot run"]
+pub struct FeedbackBuilder {
+    env: Env,
+    head: NodeId,
+    codec: Option<Arc<dyn BatchCodec>>,
+}
+
+impl FeedbackBuilder {
+    /// A loop that `stream` enters: gives what is in it.
+    pub fn begin<T: Data>(kind: &'static str, stream: &DataStream<T>) -> (Self, DataStream<T>) {
+        let mut node = stream.after(kind, String::new(), Body::StreamingLoopHead);
+        node.estimate = None;
+        let codec = node.inputs[0].codec.clone();
+        let head = stream.env().add(node);
+        (Self { env: stream.env().clone(), head, codec }, DataStream::new(stream.env(), head))
+    }
+
+    /// Closes the loop: the records of `back` enter it again. Gives `result` outside of the loop.
+    pub fn close<T: Data, R: Data>(self, back: &DataStream<T>, result: &DataStream<R>) -> DataStream<R> {
+        let input = Input { codec: self.codec, ..back.input() };
+        self.env.graph().nodes[self.head].feedback = vec![input];
+        let result = result.settled();
+        let mut exit = result.after("result", String::new(), Body::LoopExit);
+        exit.estimate = None;
+        DataStream::new(&self.env, self.env.add(exit))
+    }
+}

@@ -28,10 +28,10 @@ mod store;
 mod tail;
 
 pub use aggregates::Aggregate;
-pub use build::{LoopBuilder, Superstep};
+pub use build::{FeedbackBuilder, LoopBuilder, Superstep};
 pub(crate) use each::{EachSuperstep, LoopInput, Spread};
 pub use state::LoopState;
-pub(crate) use store::STORE_SEGMENTS;
+pub use store::{BatchStore, STORE_SEGMENTS, StoreCursor, Stored, Weigher};
 
 use crate::{Batch, Output, Progress, Restored, Result, Snapshot};
 

@@ -1,11 +1,13 @@
+use crate::codec::RecordCodec;
 use crate::graph::TaskContext;
 use crate::runtime::{BatchCodec, decode_batch, encode_batch};
+use crate::stream::{Data, typed_batch_codec};
 use crate::{Batch, Progress, Records, Result, StateSection, Waker};
 use fluvial_memory::{Extent, HeapCharge, KeyWidth, Reservation, Run, RunReader, RunWriter, RowShape, SEGMENT_SIZE, SpillManager, Step};
 use std::sync::Arc;
 
 /// Segments that a [`BatchStore`] reserves: two buffers for what is written or read.
-pub(crate) const STORE_SEGMENTS: usize = 2;
+pub const STORE_SEGMENTS: usize = 2;
 
 /// Bytes that are charged at a time for batches kept as they are.
 const CHARGE: usize = 8 * SEGMENT_SIZE;
@@ -24,7 +26,7 @@ const SECTION: usize = 1 << 20;
 ///
 /// Invariant: what is kept as it is has been charged to the pool. Records that own heap memory are charged what they measure
 /// serialized, beside themselves.
-pub(crate) struct BatchStore {
+pub struct BatchStore {
     codec: Option<Arc<dyn BatchCodec>>,
     spill: SpillManager,
     name: String,
@@ -47,15 +49,23 @@ pub(crate) struct BatchStore {
 
 /// How far a store has been read.
 #[derive(Default)]
-pub(crate) struct StoreCursor {
+pub struct StoreCursor {
     next: usize,
     run: usize,
     reader: Option<RunReader>,
     bytes: Vec<u8>,
+    waits: bool,
+}
+
+impl StoreCursor {
+    /// Waits for the disk, where others answer [`Stored::Waiting`].
+    pub fn waiting() -> Self {
+        Self { waits: true, ..Self::default() }
+    }
 }
 
 /// What reading a store comes to.
-pub(crate) enum Stored {
+pub enum Stored {
     /// A batch.
     Batch(Batch),
     /// The disk is behind; the waker is called.
@@ -84,6 +94,14 @@ impl BatchStore {
         })
     }
 
+    /// A store of records of `T`, which reserves [`STORE_SEGMENTS`] in the operator's name.
+    ///
+    /// # Errors
+    /// The pool has not so much.
+    pub fn typed<T: Data>(context: &TaskContext) -> Result<Self> {
+        Self::open(context, Some(typed_batch_codec::<T>()))
+    }
+
     /// Bytes that a batch takes as it is.
     fn weigh(&mut self, batch: &Batch) -> Result<usize> {
         let own = batch.byte_len() + 128;
@@ -104,7 +122,10 @@ impl BatchStore {
     }
 
     /// Takes a batch. `Waiting`: [`BatchStore::resume`] before the next.
-    pub(crate) fn push(&mut self, batch: Batch) -> Result<Progress> {
+    ///
+    /// # Errors
+    /// Of the spill file, or of a record that cannot be serialized.
+    pub fn push(&mut self, batch: Batch) -> Result<Progress> {
         if self.writer.is_none() && self.runs.is_empty() {
             let weight = self.weigh(&batch)?;
             if self.room.pressure() == 0 && self.charge(weight) {
@@ -121,6 +142,14 @@ impl BatchStore {
         }
         self.write(&batch)?;
         self.resume()
+    }
+
+    /// Takes a batch to disk at once.
+    ///
+    /// # Errors
+    /// Of the spill file, or of a record that cannot be serialized.
+    pub fn push_out(&mut self, batch: Batch) -> Result<()> {
+        self.write(&batch)
     }
 
     fn charge(&mut self, bytes: usize) -> bool {
@@ -157,13 +186,19 @@ impl BatchStore {
     }
 
     /// Goes on with what a push left undone.
-    pub(crate) fn resume(&mut self) -> Result<Progress> {
+    ///
+    /// # Errors
+    /// Of the spill file.
+    pub fn resume(&mut self) -> Result<Progress> {
         let behind = self.writer.as_ref().is_some_and(|writer| !writer.ready());
         Ok(if behind { Progress::Waiting } else { Progress::Done })
     }
 
     /// No more batches come.
-    pub(crate) fn close(&mut self) -> Result<Progress> {
+    ///
+    /// # Errors
+    /// Of the spill file.
+    pub fn close(&mut self) -> Result<Progress> {
         if let Some(writer) = &mut self.writer
             && writer.flush()? != Progress::Done
         {
@@ -175,8 +210,22 @@ impl BatchStore {
         Ok(Progress::Done)
     }
 
+    /// As [`BatchStore::close`], and waits for the disk.
+    ///
+    /// # Errors
+    /// Of the spill file.
+    pub fn close_now(&mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take() {
+            self.runs.push(writer.finish()?);
+        }
+        Ok(())
+    }
+
     /// The next batch of a closed store; what is read stays.
-    pub(crate) fn next(&mut self, cursor: &mut StoreCursor) -> Result<Stored> {
+    ///
+    /// # Errors
+    /// Of the spill file.
+    pub fn next(&mut self, cursor: &mut StoreCursor) -> Result<Stored> {
         if let Some(batch) = self.kept.get(cursor.next) {
             cursor.next += 1;
             return Ok(Stored::Batch(batch.duplicate()));
@@ -185,7 +234,10 @@ impl BatchStore {
     }
 
     /// The next batch of a closed store that is read once.
-    pub(crate) fn take(&mut self, cursor: &mut StoreCursor) -> Result<Stored> {
+    ///
+    /// # Errors
+    /// Of the spill file.
+    pub fn take(&mut self, cursor: &mut StoreCursor) -> Result<Stored> {
         if let Some(batch) = self.kept.get_mut(cursor.next) {
             cursor.next += 1;
             return Ok(Stored::Batch(std::mem::replace(batch, Batch::typed(Vec::<()>::new()))));
@@ -197,7 +249,7 @@ impl BatchStore {
         while let Some(run) = self.runs.get(cursor.run) {
             if cursor.reader.is_none() {
                 let buffers = (0..STORE_SEGMENTS).map_while(|_| self.buffers.alloc()).collect();
-                let waker = Some(self.waker.clone());
+                let waker = (!cursor.waits).then(|| self.waker.clone());
                 cursor.reader = Some(RunReader::with_buffers(run.clone(), 0..run.blocks().len(), buffers, waker));
             }
             let Some(reader) = &mut cursor.reader else { break };
@@ -222,7 +274,7 @@ impl BatchStore {
     }
 
     /// Forgets all batches and gives their memory back.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.kept.clear();
         self.charges.clear();
         self.free = 0;
@@ -231,23 +283,16 @@ impl BatchStore {
     }
 
     /// All batches as sections of a snapshot. What is still being filled can be filled on.
-    pub(crate) fn snapshot(&mut self, name: &str) -> Result<Vec<StateSection>> {
-        while self.close()? == Progress::Waiting {
-            // A snapshot is taken between two calls: it waits for the blocks that are on their way to the disk.
-            std::thread::yield_now();
-        }
+    ///
+    /// # Errors
+    /// Of the spill file.
+    pub fn snapshot(&mut self, name: &str) -> Result<Vec<StateSection>> {
+        // A snapshot is taken between two calls, which is why it waits.
+        self.close_now()?;
         let mut sections = vec![];
         let mut gathered = Vec::new();
-        let mut cursor = StoreCursor::default();
-        loop {
-            let batch = match self.next(&mut cursor)? {
-                Stored::Batch(batch) => batch,
-                Stored::Waiting => {
-                    std::thread::yield_now();
-                    continue;
-                }
-                Stored::End => break,
-            };
+        let mut cursor = StoreCursor::waiting();
+        while let Stored::Batch(batch) = self.next(&mut cursor)? {
             let start = gathered.len();
             gathered.extend_from_slice(&[0; 8]);
             encode_batch(&batch, self.codec.as_deref(), &mut gathered)?;
@@ -264,7 +309,10 @@ impl BatchStore {
     }
 
     /// The batches of a section.
-    pub(crate) fn batches_of(&self, section: &StateSection) -> Result<Vec<Batch>> {
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) for bytes that are no batches.
+    pub fn batches_of(&self, section: &StateSection) -> Result<Vec<Batch>> {
         let mut batches = Vec::new();
         let mut rest = section.bytes.as_slice();
         while let Some((length, after)) = rest.split_first_chunk::<8>() {
@@ -282,4 +330,39 @@ impl BatchStore {
 
 fn section(name: &str, bytes: &mut Vec<u8>) -> StateSection {
     StateSection { name: name.to_owned(), bytes: std::mem::take(bytes), ..StateSection::default() }
+}
+
+/// What records own beside themselves, as far as it can be told: the bytes that they are serialized, of one in so many.
+pub struct Weigher<T> {
+    codec: RecordCodec<T>,
+    flat: bool,
+    last: usize,
+    until: usize,
+    bytes: Vec<u8>,
+}
+
+impl<T: Data> Default for Weigher<T> {
+    fn default() -> Self {
+        let codec = RecordCodec::new();
+        Self { flat: codec.width().is_some(), codec, last: 0, until: 0, bytes: Vec::new() }
+    }
+}
+
+impl<T: Data> Weigher<T> {
+    /// Bytes of heap memory that a record owns, about; none where its type has none.
+    #[inline]
+    pub fn heap_bytes(&mut self, record: &T) -> usize {
+        if self.flat {
+            return 0;
+        }
+        if self.until == 0 {
+            self.until = MEASURED;
+            self.bytes.clear();
+            // A record that does not encode fails where it is stored or sent.
+            let _ = self.codec.encode(record, &mut self.bytes);
+            self.last = self.bytes.len();
+        }
+        self.until -= 1;
+        self.last
+    }
 }

@@ -152,6 +152,13 @@ impl Instance {
         self.enter_next_epoch()
     }
 
+    /// As [`Instance::pass_barrier`], of an operator that has no state to hand over: no checkpoint comes of the epoch.
+    pub(super) fn pass_barrier_without(&mut self, why: &str) -> Result<()> {
+        self.outlets.flush()?;
+        self.job.refuse(self.epoch, format!("`{}` {why}", self.name()));
+        self.enter_next_epoch()
+    }
+
     /// Begins with the event time of a checkpoint.
     pub(super) fn begin_at(&mut self, watermark: i64) {
         self.at.watermark = watermark;

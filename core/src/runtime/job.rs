@@ -6,13 +6,13 @@ use super::credit::CreditReturn;
 use super::epochs::{Agreement, Barrier, CheckpointStore, Completion, Epochs, Fates, SnapshotPart};
 use super::idle::{Status, Statuses};
 use super::permit::{EdgeBudget, Gate};
-use super::plan::Plan;
+use super::plan::{NodeKind, Plan};
 use super::schedule::BarrierPolicy;
 use super::wake::Wake;
 use crate::{Clock, Error, Result, Shared};
 use fluvial_memory::MemoryManager;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -107,6 +107,8 @@ pub(super) struct Job {
     pub stash: Arc<Gate>,
     pub statuses: Statuses,
     pub rounds: Rounds,
+    /// Heads of loops of common supersteps, of this process, that take records from outside, and those of loops that go on.
+    pub loops: (AtomicUsize, AtomicUsize),
     /// The barrier that sources are to pass: the epoch after it.
     requested: AtomicU64,
     fates: Mutex<Fates>,
@@ -146,6 +148,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Job {
     pub(super) fn new(id: u64, mesh: Arc<MeshShared>, plan: Plan, options: JobOptions, memory: MemoryManager) -> Self {
         let topology = mesh.topology;
+        let heads = plan.nodes.iter().filter(|node| matches!(node.kind, NodeKind::IterationHead(_))).count() * topology.threads;
         let gates_of = |_| (0..topology.workers()).map(|_| Gate::new(options.edge_budget, topology.processes)).collect();
         let first_epoch = options.checkpoints.as_ref().map_or(0, |store| store.first_epoch());
         let gates: Vec<Vec<Vec<Arc<Gate>>>> = plan.nodes.iter().map(|n| n.inputs.iter().map(gates_of).collect()).collect();
@@ -158,6 +161,7 @@ impl Job {
             stash: Gate::new(EdgeBudget::Bytes(options.stash_bytes), 1),
             statuses: Statuses::default(),
             rounds: Rounds::default(),
+            loops: (heads.into(), 0.into()),
             requested: AtomicU64::new(first_epoch),
             fates: Mutex::default(),
             agreement: Mutex::new(Agreement::new(first_epoch)),
@@ -274,6 +278,11 @@ impl Job {
         epoch == self.first_epoch || self.fate(epoch - 1).is_some()
     }
 
+    /// Whether a barrier is of use: before a loop begins, operators without state may hold records.
+    pub(super) fn takes_barriers(&self) -> bool {
+        self.loops.0.load(SeqCst) == 0 || self.loops.1.load(SeqCst) > 0
+    }
+
     /// Asks for a barrier in all processes.
     pub(super) fn trigger(&self) {
         self.mesh.send(0, Message::Trigger { job: self.id });
@@ -344,6 +353,12 @@ impl Job {
             Some(store) => store.save(part, Box::new(done)),
             None => done(Ok(())),
         }
+    }
+
+    /// An instance passes the end of an epoch and can hand nothing over.
+    pub(super) fn refuse(&self, epoch: u64, why: String) {
+        lock(&self.epochs).acknowledge(epoch, false, Err(Error::Checkpoint(why)));
+        self.report_passed();
     }
 
     fn report_passed(&self) {

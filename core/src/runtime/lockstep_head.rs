@@ -19,12 +19,14 @@ use super::epochs::{BarrierCost, RestoredInstance};
 use super::failure::guard;
 use super::inlet::{Arrived, Inlet};
 use super::instance::Instance;
-use super::job::flatten;
+use super::job::{Job, flatten};
 use super::time::Time;
 use crate::iteration::{Decision, IterationHead};
 use crate::{Batch, Output, Progress, Result, Snapshot};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use timely::progress::frontier::MutableAntichain;
 
@@ -38,19 +40,37 @@ pub(super) fn iterating() -> bool {
     ITERATING.get() > 0
 }
 
+thread_local!(static BEGUN: RefCell<Vec<(usize, u64)>> = const { RefCell::new(Vec::new()) });
+
+/// How many supersteps have begun on this worker in the loop of this head.
+pub(super) fn begun(head: usize) -> u64 {
+    BEGUN.with_borrow(|begun| begun.iter().find(|(node, _)| *node == head).map_or(0, |(_, supersteps)| *supersteps))
+}
+
+fn set_begun(head: usize, supersteps: u64) {
+    BEGUN.with_borrow_mut(|begun| {
+        begun.retain(|(node, _)| *node != head);
+        begun.push((head, supersteps));
+    });
+}
+
 /// Counts a loop as going on, until it is dropped.
-struct Iterating;
+struct Iterating(Arc<Job>);
 
 impl Iterating {
-    fn start() -> Self {
+    fn start(job: &Arc<Job>) -> Self {
         ITERATING.set(ITERATING.get() + 1);
-        Self
+        job.loops.1.fetch_add(1, SeqCst);
+        job.loops.0.fetch_sub(1, SeqCst);
+        Self(job.clone())
     }
 }
 
 impl Drop for Iterating {
     fn drop(&mut self) {
-        ITERATING.set(ITERATING.get() - 1);
+        self.0.loops.1.fetch_sub(1, SeqCst);
+        // A worker whose thread ends has none any more.
+        let _ = ITERATING.try_with(|iterating| iterating.set(iterating.get() - 1));
     }
 }
 
@@ -98,6 +118,7 @@ impl Drop for LockstepHead {
 
 impl LockstepHead {
     pub(super) fn new(instance: Instance, head: Option<Box<dyn IterationHead>>, inlets: Vec<Inlet>, feedback: usize) -> Self {
+        set_begun(instance.node, 0);
         Self {
             instance,
             inlets,
@@ -126,9 +147,9 @@ impl LockstepHead {
             self.discard();
             return false;
         }
-        if self.phase != Phase::Finished
-            && let Err(error) = self.run(start, frontiers)
-        {
+        if self.phase == Phase::Finished {
+            self.inlets.iter_mut().for_each(Inlet::discard);
+        } else if let Err(error) = self.run(start, frontiers) {
             self.instance.fail(error);
             self.discard();
             return false;
@@ -190,7 +211,7 @@ impl LockstepHead {
             Phase::Meeting => {
                 let job = &self.instance.job;
                 let Some(epoch) = job.rounds.latest(self.instance.node, 0, job.topology.workers()) else { return Ok(false) };
-                self.iterating = Some(Iterating::start());
+                self.iterating = Some(Iterating::start(&self.instance.job));
                 self.decide_for(epoch)
             }
             Phase::Passing(epoch) => self.pass(epoch),
@@ -257,6 +278,7 @@ impl LockstepHead {
             Some(_) => Ok(false),
             None if self.had_ended => {
                 self.head = None;
+                self.instance.job.loops.0.fetch_sub(1, SeqCst);
                 self.instance.outlets.close_port(0);
                 self.finish()
             }
@@ -292,6 +314,7 @@ impl LockstepHead {
             return Ok(true);
         }
         self.call(|head, _| head.begin())?;
+        set_begun(self.instance.node, self.superstep + 1);
         self.phase = Phase::Releasing;
         Ok(true)
     }

@@ -7,6 +7,7 @@ use super::idle::Status;
 use super::inlet::{Arrived, Inlet};
 use super::instance::Instance;
 use super::job::flatten;
+use super::lockstep_head;
 use super::permit::Permit;
 use super::supersteps::{Due, Supersteps};
 use super::ticker::Ticker;
@@ -59,8 +60,6 @@ pub(super) struct OperatorHarness {
     constant: Vec<bool>,
     /// Its batches of later supersteps.
     ahead: VecDeque<Stashed>,
-    /// Whether its superstep has begun: there was a record, or its inputs were seen to be in it.
-    begun: bool,
     ticker: Ticker,
     /// Whether work beside the operator's calls has been looked at in this activation.
     looked: bool,
@@ -159,7 +158,6 @@ impl OperatorHarness {
             supersteps,
             constant: Vec::new(),
             ahead: VecDeque::new(),
-            begun: false,
             ticker: Ticker::default(),
             looked: false,
             finished: false,
@@ -330,7 +328,6 @@ impl OperatorHarness {
     fn deliver(&mut self, input: usize, batch: Batch, permit: Permit) -> Result<Step> {
         self.instance.records_in += batch.len() as u64;
         self.instance.batches_in += 1;
-        self.begun = true;
         let progress = self.call(|o, out| o.process(input, batch, out))?;
         self.begin(Call::Batch, progress, permit)
     }
@@ -366,8 +363,13 @@ impl OperatorHarness {
         let at_rest = self.ready.is_empty() && self.supersteps.as_ref().is_none_or(|s| !s.busy_in(epoch));
         if view.epoch > epoch && at_rest {
             if !view.all_ended || !self.stash.is_empty() {
-                let (snapshot, cost) = self.snapshot(epoch)?;
-                self.instance.pass_barrier(snapshot, cost)?;
+                match self.call(|o, _| Ok(o.refuses_snapshot()))? {
+                    Some(why) => self.instance.pass_barrier_without(&why)?,
+                    None => {
+                        let (snapshot, cost) = self.snapshot(epoch)?;
+                        self.instance.pass_barrier(snapshot, cost)?;
+                    }
+                }
                 let freed = self.stash.remove(&self.instance.epoch).unwrap_or_default();
                 self.admit(freed);
                 return Ok(Some(Step::Worked));
@@ -400,11 +402,9 @@ impl OperatorHarness {
     /// In a loop of common supersteps: ends the current one, if it is over.
     fn end_of_superstep(&mut self, view: &View<'_>) -> Result<Option<Step>> {
         let current = self.instance.at().superstep;
-        if !view.all_ended && view.superstep == current {
-            self.begun = true;
-        }
-        // Inputs that end in a superstep which has not begun have ended with the one before.
-        let over = if view.all_ended { self.begun } else { view.superstep > current };
+        // A loop's end may be seen before that of its last superstep, where nobody waits for this operator.
+        let begun = || self.instance.job.lockstep[self.instance.node].map_or(0, lockstep_head::begun);
+        let over = if view.all_ended { begun() > current } else { view.superstep > current };
         if !over || self.had_ended || self.held_back().any(|s| s.time.superstep <= current) {
             return Ok(None);
         }
@@ -463,7 +463,6 @@ impl OperatorHarness {
                     let next = self.instance.at().superstep + 1;
                     self.instance.advance(next, i64::MIN)?;
                     self.instance.outlets.superstep = next;
-                    self.begun = false;
                     let ahead = std::mem::take(&mut self.ahead);
                     self.admit(ahead);
                 }
