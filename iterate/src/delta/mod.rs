@@ -28,7 +28,6 @@ use fluvial_memory::NormalizedKey;
 use keeper::Keeper;
 use partitioned::Partitioned;
 use probe::Probe;
-use solution_set::SolutionSet;
 use std::marker::PhantomData;
 use std::sync::Mutex;
 
