@@ -26,6 +26,7 @@ pub use spec::{
     AggregateSpec, Function, Projection, SortKey, parse_aggregates, parse_columns, parse_join_on, parse_projection,
     parse_sort_keys,
 };
+pub use source::{Batches, TableParts};
 pub use spool::Spool;
 pub(crate) use write::Idle;
 
