@@ -25,6 +25,8 @@
 #![expect(dead_code, reason = "the engine follows")]
 
 mod algorithms;
+pub mod files;
+pub mod generate;
 mod id;
 mod superstep;
 
