@@ -170,14 +170,24 @@ fn malformed_files_say_what_and_where() {
     let number = "expected a number from 0 to 18446744073709551615";
     let cases: [(&str, &str, &GraphFileOptions, &str); 9] = [
         ("a.txt", &long("1 bob\n"), &plain(), &format!("line 300001: {number} as the target, found \"bob\"{hint}")),
-        ("b.txt", &long("1\n"), &plain(), "line 300001: expected 2 fields, as in line 1, found 1; lists of neighbours are not read"),
+        (
+            "b.txt",
+            &long("1\n"),
+            &plain(),
+            "line 300001: expected 2 fields, as in line 1, found 1; lists of neighbours are not read",
+        ),
         ("c.txt", "# c\n1 2 0.5\n1 2 x\n", &weighted, "line 3: expected a number as the weight, found \"x\""),
         ("d.txt", "1 2\n", &weighted, "line 1: expected source, target, weight, found 2 fields"),
         ("e.csv", "src,dst\n1,2\n1,bob\n", &plain(), &format!("line 3, column `dst`: expected UInt64, found \"bob\"{hint}")),
         ("f.csv", "src,dst\n1,2\n1,\n", &plain(), &format!("record 2 after byte 8: {number} as the target, found null")),
         ("g.csv", "src,dst\n1,2\n1,2,3\n", &plain(), "line 3, expected 2 fields, found 3"),
         ("h.jsonl", "{\"src\":1}\n", &plain(), "column `dst` not found; there are src Int64"),
-        ("i.jsonl", "{\"src\":1,\"dst\":-2}\n", &plain(), &format!("record 1 after byte 0: {number} as the target, found \"-2\"")),
+        (
+            "i.jsonl",
+            "{\"src\":1,\"dst\":-2}\n",
+            &plain(),
+            &format!("record 1 after byte 0: {number} as the target, found \"-2\""),
+        ),
     ];
     for (name, content, options, expected) in cases {
         let path = folder.file(name, content);

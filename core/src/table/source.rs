@@ -53,7 +53,9 @@ impl Env {
         I: Iterator<Item = Result<RecordBatch>> + 'static,
     {
         struct Made<F>(usize, F);
-        impl<I: Iterator<Item = Result<RecordBatch>> + 'static, F: Fn(usize) -> Result<I> + Send + Sync + 'static> TableParts for Made<F> {
+        impl<I: Iterator<Item = Result<RecordBatch>> + 'static, F: Fn(usize) -> Result<I> + Send + Sync + 'static> TableParts
+            for Made<F>
+        {
             fn count(&self) -> usize {
                 self.0
             }

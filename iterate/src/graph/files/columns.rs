@@ -38,7 +38,8 @@ pub(super) fn choose(
     } else {
         let found = roles.iter().zip(&by_name).enumerate().map(|(at, (role, found))| {
             let name = named.map_or(role.column(), |names| &names[at]);
-            let there = || schema.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect::<Vec<_>>().join(", ");
+            let there =
+                || schema.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect::<Vec<_>>().join(", ");
             found.ok_or_else(|| file_error(path, format!("column `{name}` not found; there are {}", there())))
         });
         found.collect::<Result<_>>()?

@@ -186,7 +186,8 @@ impl CsvHead {
         let width = first.len();
         let names = if header { first.clone() } else { (1..=width).map(|at| format!("column_{at}")).collect() };
         let record = if header { second } else { Some(first) };
-        let record: Option<Vec<String>> = record.map(|r| columns.iter().map(|c| r.get(*c).cloned().unwrap_or_default()).collect());
+        let record: Option<Vec<String>> =
+            record.map(|r| columns.iter().map(|c| r.get(*c).cloned().unwrap_or_default()).collect());
         Ok(Some(Self { header, names, ids: ids_of(record.as_deref(), roles, wanted), columns }))
     }
 }

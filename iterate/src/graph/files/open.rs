@@ -1,8 +1,8 @@
 use super::columns::{Casting, choose};
+use super::file_error;
 use super::head::{CsvHead, TextHead, with_hint};
 use super::schema::{EDGES, IdType, Role, VERTICES, WEIGHTED_EDGES, edge_schema, vertex_schema};
 use super::text::Lines;
-use super::file_error;
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use fluvial_core::io::{BatchReader, CsvOptions, Format, LineReader, RecordInput, Scan, ScanOptions, Split, TableInput};

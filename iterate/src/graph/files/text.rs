@@ -119,11 +119,7 @@ impl Lines {
                 _ => {}
             }
         }
-        let hint = if self.roles.len() > 1 && found.len() != self.fields {
-            "; lists of neighbours are not read"
-        } else {
-            ""
-        };
+        let hint = if self.roles.len() > 1 && found.len() != self.fields { "; lists of neighbours are not read" } else { "" };
         format!("expected {} fields, as in line {}, found {}{hint}", self.fields, self.first, found.len())
     }
 }
@@ -226,7 +222,13 @@ mod tests {
     #[test]
     fn malformed_lines_are_found_and_described() {
         let cases: [(&'static [Role], usize, IdType, &str, &str); 9] = [
-            (&EDGES, 2, IdType::Number, "x 2", "expected a number from 0 to 18446744073709551615 as the source, found \"x\"; ids that"),
+            (
+                &EDGES,
+                2,
+                IdType::Number,
+                "x 2",
+                "expected a number from 0 to 18446744073709551615 as the source, found \"x\"; ids that",
+            ),
             (&EDGES, 2, IdType::Number, "2 -1", "as the target, found \"-1\""),
             (&EDGES, 2, IdType::Number, "2 1a", "as the target, found \"1a\""),
             (&EDGES, 2, IdType::Number, "18446744073709551616 1", "as the source, found \"18446744073709551616\""),

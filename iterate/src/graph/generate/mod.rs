@@ -73,7 +73,9 @@ pub trait EdgeGenerator: Clone + Send + Sync + 'static {
         let (vertices, edges) = (self.vertices(), self.edges());
         if vertices > MOST || edges > MOST {
             let name = self.name();
-            return Err(Error::Plan(format!("{name}: {vertices} vertices and {edges} edges, at most {MOST} of each can be made")));
+            return Err(Error::Plan(format!(
+                "{name}: {vertices} vertices and {edges} edges, at most {MOST} of each can be made"
+            )));
         }
         Ok(())
     }

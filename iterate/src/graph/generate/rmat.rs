@@ -264,7 +264,8 @@ mod tests {
     /// The share of edges in each quadrant of each level is what was asked for.
     #[test]
     fn levels_have_their_probabilities() {
-        for (scale, quadrants) in [(10, [0.57, 0.19, 0.19, 0.05]), (7, [0.1, 0.2, 0.3, 0.4]), (3, [0.25; 4]), (5, [1.0, 0.0, 0.0, 0.0])]
+        for (scale, quadrants) in
+            [(10, [0.57, 0.19, 0.19, 0.05]), (7, [0.1, 0.2, 0.3, 0.4]), (3, [0.25; 4]), (5, [1.0, 0.0, 0.0, 0.0])]
         {
             let rmat = Rmat::new(scale, 1 << (18 - scale)).quadrants(quadrants).seed(7).without_renaming();
             let edges = edges(&rmat);
