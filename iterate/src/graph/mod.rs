@@ -22,19 +22,24 @@
 //! # Ok::<(), fluvial_core::Error>(())
 //! ```
 
-#![expect(dead_code, reason = "the engine follows")]
-
 mod algorithms;
+mod columns;
+mod engine;
 pub mod files;
 pub mod generate;
 mod id;
 mod superstep;
+#[cfg(test)]
+mod tests;
 
 pub use algorithms::{Cdlp, PageRank, UNREACHED};
 pub use id::VertexId;
 pub use superstep::{GraphSummary, SuperstepInfo, Supersteps};
 
-use fluvial_core::{DataStream, Env, Error, Result, Table};
+use engine::kernel::Weights;
+use engine::{GraphOperator, Kernel};
+use fluvial_core::{DataStream, Env, Error, Operation, Result, Table};
+use std::sync::Arc;
 
 /// A graph: edges, vertices, and whether edges have a direction.
 #[derive(Clone)]
@@ -95,8 +100,14 @@ impl<I: VertexId> Graph<I> {
     /// # Errors
     /// [`Error::Plan`] if there are not two columns of ids, or their types are others.
     pub fn from_table(table: &Table, directed: bool) -> Result<Self> {
-        let _ = (table, directed);
-        Err(Error::Plan("not yet".into()))
+        let columns = columns::edge_columns(table.schema(), I::TEXT)?;
+        let name = |column: usize| table.schema().field(column).name().clone();
+        let mut wanted = format!("{}, {}", name(columns.source), name(columns.target));
+        if let Some(weight) = columns.weight {
+            wanted = format!("{wanted}, {}", name(weight));
+        }
+        let edges = Edges::Table { table: table.select(&wanted)?, weighted: columns.weight.is_some() };
+        Ok(Self::new(table.env(), edges, directed))
     }
 
     /// The same graph with these vertices, which may have no edge.
@@ -111,6 +122,7 @@ impl<I: VertexId> Graph<I> {
     /// # Errors
     /// [`Error::Plan`] if the column is not of ids as [`Graph::from_table`] says.
     pub fn with_vertex_table(mut self, vertices: &Table) -> Result<Self> {
+        columns::check_id(vertices.schema(), 0, I::TEXT)?;
         self.vertices = Some(Vertices::Table(vertices.clone()));
         Ok(self)
     }
@@ -142,5 +154,29 @@ impl<I: VertexId> Graph<I> {
 
     fn new(env: &Env, edges: Edges<I>, directed: bool) -> Self {
         Self { env: env.clone(), edges, vertices: None, directed, asynchronous: false, supersteps: None }
+    }
+
+    /// Adds an algorithm to the job.
+    fn add<K: Kernel<I>>(&self, kernel: K) -> DataStream<K::Output> {
+        let detail = if self.directed { "directed" } else { "undirected" };
+        let mut operation = Operation::new(K::KIND).detail(detail).at_the_end().reserves(GraphOperator::<I, K>::SEGMENTS);
+        operation = match &self.edges {
+            Edges::Plain(edges) => operation.input(edges),
+            Edges::Weighted(edges) => operation.input(edges),
+            Edges::Table { table, .. } => operation.table(table),
+        };
+        operation = match &self.vertices {
+            None => operation,
+            Some(Vertices::Stream(vertices)) => operation.input(vertices),
+            Some(Vertices::Table(vertices)) => operation.table(vertices),
+        };
+        let (kernel, directed, weighted) = (Arc::new(kernel), self.directed, self.is_weighted());
+        let supersteps = self.supersteps.clone();
+        operation.add(&self.env, move |context| {
+            if kernel.weights() == Weights::Lengths && !weighted {
+                return Err(Error::Plan(format!("`{}` needs edges with weights, these have none", K::KIND)));
+            }
+            Ok(Box::new(GraphOperator::<I, K>::new(context, &kernel, directed, &supersteps)?))
+        })
     }
 }

@@ -1,6 +1,9 @@
-//! The algorithms, each a kernel over the layout.
+//! The algorithms: each its options, its method of [`Graph`](super::Graph), and its kernel over the layout.
 
 mod options;
+mod pagerank;
 mod skeleton;
+mod wcc;
 
-pub use options::{Cdlp, PageRank, UNREACHED};
+pub use options::{Cdlp, UNREACHED};
+pub use pagerank::PageRank;

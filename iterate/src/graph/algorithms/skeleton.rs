@@ -1,18 +1,8 @@
-use super::super::{Cdlp, Graph, PageRank, VertexId};
+use super::super::{Cdlp, Graph, VertexId};
 use fluvial_core::DataStream;
 
 #[allow(unused_variables, reason = "bodies follow")]
 impl<I: VertexId> Graph<I> {
-    /// PageRank in double precision, as LDBC Graphalytics defines it; the ranks sum up to 1.
-    pub fn page_rank(&self, options: PageRank<I>) -> DataStream<(I, f64)> {
-        todo!()
-    }
-
-    /// Weakly connected components: each vertex with the smallest vertex of its component.
-    pub fn wcc(&self) -> DataStream<(I, I)> {
-        todo!()
-    }
-
     /// Strongly connected components: each vertex with the smallest vertex of its component.
     pub fn scc(&self) -> DataStream<(I, I)> {
         todo!()

@@ -1,0 +1,162 @@
+//! The workers of one process that compute on one graph together: their barrier, and what they tell each other there.
+//!
+//! Kernels are ordinary `async` code, one instance a worker, polled on the workers' own threads by the operator: they never block. A worker that
+//! comes to a barrier looks for the others for a few microseconds, then leaves its thread to other operators until it is woken.
+//!
+//! Invariant: all workers of a team come to the same barriers in the same order. Slots are used alternately, by the parity of the
+//! barrier: who is one barrier ahead cannot overwrite what a slower one still reads.
+
+use super::pulse::Pulse;
+use fluvial_core::{Error, Result, Waker};
+use std::any::Any;
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// How long a worker looks for the others before it leaves its thread.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// Numbers that a worker tells the others at a barrier.
+pub(crate) const SLOTS: usize = 4;
+
+pub(crate) struct Team {
+    members: usize,
+    /// Whether every worker has a core: else looking out for others would keep them from coming.
+    spins: bool,
+    arrived: AtomicUsize,
+    passed: AtomicUsize,
+    waiting: Mutex<Vec<Waker>>,
+    told: [Vec<Slot>; 2],
+    given: [Mutex<Option<Arc<dyn Any + Send + Sync>>>; 2],
+    next: AtomicUsize,
+}
+
+/// On a cache line of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Slot([AtomicU64; SLOTS]);
+
+impl Team {
+    pub(crate) fn new(members: usize) -> Self {
+        let slots = || (0..members).map(|_| Slot::default()).collect();
+        Self {
+            members,
+            spins: std::thread::available_parallelism().is_ok_and(|cores| members <= cores.get()),
+            arrived: AtomicUsize::new(0),
+            passed: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            told: [slots(), slots()],
+            given: Default::default(),
+            next: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// One worker's place in its team.
+pub(crate) struct Member {
+    pub(crate) team: Arc<Team>,
+    /// Its number in the team.
+    pub(crate) index: usize,
+    waker: Waker,
+    pulse: Rc<Pulse>,
+    /// Barriers that it has passed.
+    passed: Cell<usize>,
+}
+
+impl Member {
+    pub(crate) fn new(team: Arc<Team>, index: usize, waker: Waker, pulse: Rc<Pulse>) -> Self {
+        Self { team, index, waker, pulse, passed: Cell::new(0) }
+    }
+
+    pub(crate) fn members(&self) -> usize {
+        self.team.members
+    }
+
+    /// Returns when all have come here.
+    pub(crate) async fn barrier(&self) {
+        let team = &*self.team;
+        let turn = self.passed.get();
+        if team.arrived.fetch_add(1, AcqRel) + 1 == team.members {
+            team.arrived.store(0, Relaxed);
+            // The counter first: whoever looks for it under the lock and finds it as it was is woken.
+            team.passed.store(turn + 1, Release);
+            lock(&team.waiting).drain(..).for_each(|wake| wake());
+        } else {
+            let since = Instant::now();
+            let mut looks = 0u32;
+            while team.spins && team.passed.load(Acquire) == turn {
+                looks += 1;
+                if looks.is_multiple_of(64) && since.elapsed() > SPIN {
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+            let mut registered = false;
+            poll_fn(|_| {
+                if team.passed.load(Acquire) > turn {
+                    return Poll::Ready(());
+                }
+                let mut waiting = lock(&team.waiting);
+                if team.passed.load(Acquire) > turn {
+                    return Poll::Ready(());
+                }
+                if !std::mem::replace(&mut registered, true) {
+                    waiting.push(self.waker.clone());
+                }
+                self.pulse.wait();
+                Poll::Pending
+            })
+            .await;
+        }
+        self.passed.set(turn + 1);
+    }
+
+    /// A barrier at which each worker tells some numbers, and hears those of all, in the workers' order.
+    pub(crate) async fn tell<R>(&self, numbers: [u64; SLOTS], hear: impl Fn(&mut dyn Iterator<Item = [u64; SLOTS]>) -> R) -> R {
+        let slots = &self.team.told[self.passed.get() % 2];
+        for (slot, number) in slots[self.index].0.iter().zip(numbers) {
+            slot.store(number, Relaxed);
+        }
+        self.barrier().await;
+        hear(&mut slots.iter().map(|slot| std::array::from_fn(|n| slot.0[n].load(Relaxed))))
+    }
+
+    /// A barrier at which all get what the first worker makes; it does so when it comes, before the others have come.
+    ///
+    /// # Errors
+    /// Of making it; only the first worker gets that one, and the job fails with it.
+    pub(crate) async fn share<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        let place = &self.team.given[self.passed.get() % 2];
+        if self.index == 0 {
+            *lock(place) = Some(Arc::new(make()?));
+        }
+        self.barrier().await;
+        let shared = lock(place).clone();
+        shared
+            .and_then(|shared| shared.downcast().ok())
+            .ok_or_else(|| Error::Plan("the workers of a graph algorithm do not agree on what they do".into()))
+    }
+
+    /// A barrier that opens a new [deal](Member::deal).
+    pub(crate) async fn open_deal(&self) {
+        self.barrier().await;
+        if self.index == 0 {
+            self.team.next.store(0, Relaxed);
+        }
+        self.barrier().await;
+    }
+
+    /// The next piece of work that nobody has taken, of `count`.
+    #[inline]
+    pub(crate) fn deal(&self, count: usize) -> Option<usize> {
+        Some(self.team.next.fetch_add(1, Relaxed)).filter(|next| *next < count)
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
