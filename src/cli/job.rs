@@ -4,6 +4,8 @@ use super::progress::Progress;
 use super::table::TablePrinter;
 use super::{metrics, output};
 use fluvial_core::{Children, Config, DataStream, Env, Error, Interrupt, JobReport, Result, Spool, Table, launch};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 
 /// What there is to say of a job when it has ended, beside what every job says.
@@ -109,7 +111,7 @@ impl Job {
     /// Says what the job did if it went well, and ends the other processes.
     fn close<T>(self, result: Result<T>) -> Result<T> {
         let result = result.and_then(|value| match (self.stats, self.env.last_report()) {
-            (Some(file), Some(report)) => file.write(stats(&report, self.details)?.as_bytes()).map(|()| value),
+            (Some(file), Some(report)) => file.write(Stats::json(&report, self.details)?.as_bytes()).map(|()| value),
             _ => Ok(value),
         });
         // The other processes end when the mesh is taken down.
@@ -122,15 +124,21 @@ impl Job {
 }
 
 /// What `--stats` writes.
-fn stats(report: &JobReport, details: Vec<(&'static str, Detail)>) -> Result<String> {
-    let json = || -> serde_json::Result<String> {
-        let mut json = serde_json::to_value(report)?;
-        for (name, detail) in details {
-            json[name] = detail()?;
-        }
-        Ok(serde_json::to_string_pretty(&json)? + "\n")
-    };
-    json().map_err(|e| Error::Plan(format!("--stats: {e}")))
+#[derive(Serialize)]
+struct Stats<'a> {
+    #[serde(flatten)]
+    report: &'a JobReport,
+    #[serde(flatten)]
+    details: BTreeMap<&'static str, serde_json::Value>,
+}
+
+impl<'a> Stats<'a> {
+    fn json(report: &'a JobReport, details: Vec<(&'static str, Detail)>) -> Result<String> {
+        let details = details.into_iter().map(|(name, detail)| Ok((name, detail()?))).collect();
+        let json = |details| serde_json::to_string_pretty(&Self { report, details });
+        let json: serde_json::Result<String> = details.and_then(json);
+        json.map(|json| json + "\n").map_err(|e| Error::Plan(format!("--stats: {e}")))
+    }
 }
 
 /// Prints rows as a table, for as long as somebody reads it.
