@@ -181,7 +181,7 @@ impl Dictionary {
     /// # Errors
     /// More than 2^32 - 1 vertices, too little memory, or a chunk that cannot be read.
     pub(crate) async fn of_numbers(worker: &Worker, chunks: &[RwLock<Chunk>], totals: Totals, weighted: bool) -> Result<Self> {
-        let bound = totals.bits.checked_add(1).map_or(u64::MAX, u64::next_power_of_two);
+        let bound = totals.bits.checked_add(1).and_then(u64::checked_next_power_of_two).unwrap_or(u64::MAX);
         if bound / 8 <= (totals.edges * 4).max(SMALL) {
             by_bits(worker, chunks, bound, weighted).await
         } else {
