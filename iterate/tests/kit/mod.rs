@@ -6,6 +6,7 @@
 pub mod ldbc;
 pub mod random;
 pub mod reference;
+pub mod runs;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

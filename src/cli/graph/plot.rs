@@ -26,6 +26,9 @@ const POINTS: usize = 600;
 /// Up to so many points each has a mark of its own.
 const MARKED: usize = 60;
 
+/// Places for supersteps that there are at least, so that a few do not fill the picture.
+const FEWEST: f64 = 8.0;
+
 /// Ratio of the largest value to the smallest from which an axis is logarithmic.
 const WIDE: f64 = 50.0;
 
@@ -56,8 +59,10 @@ fn paint<'a>(root: &Area<'a>, name: &str, summary: &GraphSummary, points: &[Poin
     root.fill(&WHITE)?;
     let (head, body) = root.split_vertically(TITLE);
     let (vertices, edges) = (HumanCount(summary.vertices), HumanCount(summary.edges));
-    let (count, seconds) = (HumanCount(summary.supersteps.len() as u64), summary.seconds);
-    let title = format!("{name}: {vertices} vertices, {edges} edges, {count} supersteps, {seconds:.3} s");
+    let count = summary.supersteps.len() as u64;
+    let supersteps = if count == 1 { "superstep" } else { "supersteps" };
+    let (count, seconds) = (HumanCount(count), summary.seconds);
+    let title = format!("{name}: {vertices} vertices, {edges} edges, {count} {supersteps}, {seconds:.3} s");
     head.draw(&Text::new(title, (20, 16), (FONT, 19).into_font().color(&INK)))?;
     let panels = body.split_evenly((if converges { 3 } else { 2 }, 1));
     let last = panels.len() - 1;
@@ -115,7 +120,8 @@ impl Panel {
         let first = values.first().map_or(1.0, |(superstep, _)| *superstep);
         let last = values.last().map_or(1.0, |(superstep, _)| *superstep);
         let width = if values.len() > 1 { (last - first) / (values.len() - 1) as f64 } else { 1.0 };
-        let horizontal: Range<f64> = first - 0.6 * width..last + 0.6 * width;
+        let end = last.max(first + FEWEST - 1.0);
+        let horizontal: Range<f64> = first - 0.6 * width..end + 0.6 * width;
         let mut chart = ChartBuilder::on(area)
             .caption(self.caption, (FONT, 15).into_font().color(&INK))
             .margin_right(28)
