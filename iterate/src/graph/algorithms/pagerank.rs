@@ -107,7 +107,7 @@ impl<I: VertexId> Kernel<I> for PageRank<I> {
         let origin = Origin::new(self, &graph)?;
 
         let mut dangling = 0.0;
-        worker.open_deal().await;
+        worker.barrier().await;
         while let Some(task) = worker.deal(adjacency.tasks.len()) {
             for vertex in adjacency.tasks[task].vertices.clone() {
                 if !directed {
@@ -132,7 +132,6 @@ impl<I: VertexId> Kernel<I> for PageRank<I> {
             let (mut dangles, mut change) = (0.0, 0.0);
             let [given, giving] = &shares;
             let given = &given[..];
-            worker.open_deal().await;
             while let Some(task) = worker.deal(adjacency.tasks.len()) {
                 let task = &adjacency.tasks[task];
                 for vertex in task.vertices.clone() {

@@ -72,7 +72,7 @@ impl<I: VertexId> Kernel<I> for Wcc {
         worker.laid_out();
         let mut reader = worker.reader();
         let mut joined = 0;
-        worker.open_deal().await;
+        worker.barrier().await;
         while let Some(next) = worker.deal(graph.edges.chunks.len()) {
             let chunk = graph.edges.chunks[next].read().unwrap_or_else(|e| e.into_inner());
             graph.edges.for_each(&chunk, &graph.dictionary, &mut reader, |source, target, _| {

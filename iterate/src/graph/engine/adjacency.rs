@@ -18,6 +18,8 @@ pub(crate) struct Adjacency {
     pub(crate) tasks: Vec<Task>,
     /// Edges in all lists.
     pub(crate) edges: u64,
+    /// Whether lists are better read in the order of the vertices.
+    on_disk: bool,
 }
 
 /// A range of vertices of one part.
@@ -91,7 +93,15 @@ impl Adjacency {
     pub(crate) fn new(parts: Vec<Part>) -> Self {
         let tasks = parts.iter().enumerate().flat_map(|(number, part)| part.tasks(number)).collect();
         let edges = parts.iter().map(Part::edges).sum();
-        Self { parts, tasks, edges }
+        let on_disk = !parts.iter().all(Part::is_in_memory);
+        Self { parts, tasks, edges, on_disk }
+    }
+
+    /// Puts vertices whose lists will be read in the order in which that is best.
+    pub(crate) fn arrange(&self, vertices: &mut [u32]) {
+        if self.on_disk {
+            vertices.sort_unstable();
+        }
     }
 
     /// The number of neighbours of a vertex.
@@ -112,12 +122,7 @@ impl Adjacency {
 
     /// Reads lists.
     pub(crate) fn cursor(&self, reservation: &Reservation) -> Cursor<'_> {
-        Cursor {
-            adjacency: self,
-            targets: BlockReader::new(reservation),
-            weights: BlockReader::new(reservation),
-            list: Vec::new(),
-        }
+        Cursor { adjacency: self, targets: BlockReader::new(reservation), weights: BlockReader::new(reservation) }
     }
 }
 
@@ -129,8 +134,6 @@ pub(crate) struct Cursor<'a> {
     adjacency: &'a Adjacency,
     targets: BlockReader,
     weights: BlockReader,
-    /// A list that does not lie in one piece.
-    list: Vec<u32>,
 }
 
 impl<'a> Cursor<'a> {
@@ -157,6 +160,32 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// Whether one of the neighbours of a vertex is as wanted; looks at no more than it must.
+    ///
+    /// # Errors
+    /// Of reading.
+    #[inline]
+    pub(crate) fn any(&mut self, part: usize, vertex: u32, wanted: impl Fn(u32) -> bool) -> Result<bool> {
+        let part = &self.adjacency.parts[part];
+        let Range { start, end } = part.list(vertex);
+        let mut at = start;
+        while at < end {
+            let block = (at >> part.shift) as usize;
+            let stop = end.min((block as u64 + 1) << part.shift);
+            let mask = (1 << part.shift) - 1;
+            let place = (at & mask) as usize..((stop - 1) & mask) as usize + 1;
+            let neighbours: &[u32] = match &part.targets[block] {
+                Place::Memory(block) => &block.small()[place],
+                elsewhere => &bytemuck::cast_slice(self.targets.bytes(elsewhere, AHEAD)?)[place],
+            };
+            if neighbours.iter().any(|&neighbour| wanted(neighbour)) {
+                return Ok(true);
+            }
+            at = stop;
+        }
+        Ok(false)
+    }
+
     /// Calls `take` with the neighbours of a vertex and the weights of the edges to them, in one piece or several.
     ///
     /// # Errors
@@ -180,26 +209,5 @@ impl<'a> Cursor<'a> {
             at = stop;
         }
         Ok(())
-    }
-
-    /// The neighbours of any vertex in one piece; valid until the next list is read.
-    ///
-    /// # Errors
-    /// Of reading.
-    pub(crate) fn list(&mut self, vertex: u32) -> Result<&[u32]> {
-        let number = self.adjacency.part_of(vertex);
-        let part = &self.adjacency.parts[number];
-        let Range { start, end } = part.list(vertex);
-        if start < end && start >> part.shift == (end - 1) >> part.shift {
-            let mask = (1 << part.shift) - 1;
-            if let Place::Memory(block) = &part.targets[(start >> part.shift) as usize] {
-                return Ok(&block.small()[(start & mask) as usize..((end - 1) & mask) as usize + 1]);
-            }
-        }
-        let mut list = std::mem::take(&mut self.list);
-        list.clear();
-        self.pieces(number, vertex, |piece| list.extend_from_slice(piece))?;
-        self.list = list;
-        Ok(&self.list)
     }
 }

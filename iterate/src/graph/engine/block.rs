@@ -50,11 +50,6 @@ impl Block {
         bytemuck::cast_slice(&self.extent)
     }
 
-    #[inline]
-    pub(crate) fn small_mut(&mut self) -> &mut [u32] {
-        bytemuck::cast_slice_mut(&mut self.extent)
-    }
-
     /// As numbers of 8 bytes.
     #[inline]
     pub(crate) fn large(&self) -> &[u64] {
@@ -64,12 +59,6 @@ impl Block {
     #[inline]
     pub(crate) fn large_mut(&mut self) -> &mut [u64] {
         self.extent.as_u64s()
-    }
-
-    /// As floating-point numbers.
-    #[inline]
-    pub(crate) fn numbers(&self) -> &[f64] {
-        bytemuck::cast_slice(self.extent.u64s())
     }
 }
 
@@ -104,17 +93,6 @@ impl BlockMaker {
     pub(crate) fn new(spill: &SpillManager, reservation: Reservation, ledger: Arc<Ledger>) -> Self {
         let segments = block_segments(&reservation);
         Self { reservation, spill: spill.clone(), ledger, segments, writer: None }
-    }
-
-    /// The same for another sequence of blocks.
-    pub(crate) fn another(&self) -> Self {
-        Self {
-            reservation: self.reservation.clone(),
-            spill: self.spill.clone(),
-            ledger: self.ledger.clone(),
-            segments: self.segments,
-            writer: None,
-        }
     }
 
     /// Bytes of a block.

@@ -38,13 +38,17 @@ pub(crate) enum Lists {
     Both,
     /// Both; a loop twice.
     All,
+    /// Both, for simple lists: a neighbour to and from which edges lead has [`MUTUAL`] set, those without do not.
+    Marked,
 }
+
+/// The bit of a neighbour in [`Lists::Marked`] that says that edges lead both ways.
+pub(crate) const MUTUAL: u32 = 1 << 31;
 
 /// The edges of a graph of ranks, not laid out yet.
 pub(crate) struct Edges {
     pub(crate) chunks: Vec<RwLock<Chunk>>,
     pub(crate) weighted: bool,
-    pub(crate) count: u64,
 }
 
 /// Vertices are counted by so many equal ranges, to cut partitions of about equal size.
@@ -93,7 +97,7 @@ impl Edges {
         let shift = dictionary.vertices.max(1).next_power_of_two().ilog2().saturating_sub(BINS.ilog2());
         let (mut by_source, mut by_target) = (vec![0u64; BINS + 1], vec![0u64; BINS + 1]);
         let mut reader = worker.reader();
-        worker.open_deal().await;
+        worker.barrier().await;
         while let Some(next) = worker.deal(self.chunks.len()) {
             let mut chunk = self.chunks[next].write().unwrap_or_else(|e| e.into_inner());
             let mut count = |source: u32, target: u32| {
@@ -144,19 +148,7 @@ impl Edges {
         self.partition(worker, dictionary, histogram.shift, &plan, view, last, &partitions).await?;
         worker.barrier().await;
         let part = build(worker, &plan, view, &partitions).await?;
-        let parts = worker.share(|| Ok(Mutex::new(Vec::new()))).await?;
-        lock(&parts).push(part);
-        worker.barrier().await;
-        let make = || {
-            let mut parts = std::mem::take(&mut *lock(&parts));
-            parts.sort_by_key(|part: &Part| part.first);
-            // Of parts without vertices only one is left, if there are no others.
-            let some = parts.iter().any(|part| !part.vertices().is_empty());
-            parts.retain(|part| !some || !part.vertices().is_empty());
-            parts.truncate(if some { parts.len() } else { 1 });
-            Ok(Adjacency::new(parts))
-        };
-        worker.share(make).await
+        assemble(worker, vec![part]).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "one step of a whole, called once")]
@@ -172,7 +164,6 @@ impl Edges {
     ) -> Result<()> {
         let mut writer = PartitionWriter::new(worker.maker(), plan.bounds.len(), view.weighted);
         let mut reader = worker.reader();
-        worker.open_deal().await;
         while let Some(next) = worker.deal(self.chunks.len()) {
             let mut done = Ok(());
             let mut put = |vertex: u32, neighbour: u32, weight: f64| {
@@ -208,6 +199,13 @@ impl Edges {
                         put(target, source, weight);
                     }
                 })?,
+                // The last bit tells directions apart until duplicates are gone.
+                Lists::Marked => self.for_each(&chunk, dictionary, &mut reader, |source, target, weight| {
+                    if source != target {
+                        put(source, target << 1, weight);
+                        put(target, source << 1 | 1, weight);
+                    }
+                })?,
             }
             drop(chunk);
             done?;
@@ -222,6 +220,55 @@ impl Edges {
         }
         Ok(())
     }
+}
+
+impl Adjacency {
+    /// The lists without some neighbours, those kept where `keep` says so of a vertex and an item of its list.
+    ///
+    /// # Errors
+    /// Too little memory, or a full disk.
+    pub(crate) async fn filter(&self, worker: &Worker, keep: impl Fn(u32, u32) -> bool) -> Result<Arc<Self>> {
+        let mut made = Vec::new();
+        let mut cursor = self.cursor(&worker.reservation);
+        for (number, part) in self.parts.iter().enumerate() {
+            if number % worker.members() != worker.index() {
+                continue;
+            }
+            let offsets = Array64::zeros(&worker.reservation, part.vertices().len() + 1)?;
+            let mut targets = Appender::new(worker.maker());
+            let (mut written, mut kept, mut since) = (0, Vec::new(), 0);
+            for vertex in part.vertices() {
+                kept.clear();
+                cursor.pieces(number, vertex, |list| kept.extend(list.iter().copied().filter(|&item| keep(vertex, item))))?;
+                targets.append(bytemuck::cast_slice(&kept))?;
+                written += kept.len() as u64;
+                offsets[(vertex - part.first) as usize + 1].store(written, Relaxed);
+                since += 1 + kept.len();
+                if since > 1 << 15 {
+                    since = 0;
+                    worker.breathe().await;
+                }
+            }
+            let (first, shift) = (part.first, part.shift);
+            made.push(Part { first, offsets, targets: targets.finish()?, weights: Vec::new(), shift });
+        }
+        assemble(worker, made).await
+    }
+}
+
+/// Puts together what the workers have made.
+async fn assemble(worker: &Worker, made: Vec<Part>) -> Result<Arc<Adjacency>> {
+    let parts = worker.gather(Mutex::new(made)).await?;
+    let make = || {
+        let mut parts: Vec<Part> = parts.iter().flat_map(|made| std::mem::take(&mut *lock(made))).collect();
+        parts.sort_by_key(|part| part.first);
+        // Of parts without vertices only one is left, if there are no others.
+        let some = parts.iter().any(|part| !part.vertices().is_empty());
+        parts.retain(|part| !some || !part.vertices().is_empty());
+        parts.truncate(if some { parts.len() } else { 1 });
+        Ok(Adjacency::new(parts))
+    };
+    worker.share(make).await
 }
 
 /// How vertices are divided.
@@ -239,7 +286,7 @@ impl Plan {
         let count = |bin: usize| match view.lists {
             Lists::Targets => histogram.by_source[bin],
             Lists::Sources => histogram.by_target[bin],
-            Lists::Both | Lists::All => histogram.by_source[bin] + histogram.by_target[bin],
+            Lists::Both | Lists::All | Lists::Marked => histogram.by_source[bin] + histogram.by_target[bin],
         };
         let bins = (vertices.max(1) - 1 >> histogram.shift) as usize + 1;
         let total: u64 = (0..bins).map(count).sum();
@@ -464,7 +511,7 @@ impl<'a> ListWriter<'a> {
             if self.view.simple {
                 let list = &mut targets[start..end];
                 list.sort_unstable();
-                length = dedup(list);
+                length = if self.view.lists == Lists::Marked { merge_marks(list) } else { dedup(list) };
             }
             self.targets.append(bytemuck::cast_slice(&targets[start..start + length]))?;
             if self.view.weighted {
@@ -488,6 +535,22 @@ fn dedup(list: &mut [u32]) -> usize {
     for at in 0..list.len() {
         if at == 0 || list[at] != list[kept - 1] {
             list[kept] = list[at];
+            kept += 1;
+        }
+    }
+    kept
+}
+
+/// As [`dedup`] of neighbours with a direction as last bit; gives them the mark of edges both ways.
+fn merge_marks(list: &mut [u32]) -> usize {
+    let (mut kept, mut first) = (0, 0);
+    for at in 0..list.len() {
+        let (neighbour, direction) = (list[at] >> 1, list[at] & 1);
+        if kept > 0 && list[kept - 1] & !MUTUAL == neighbour {
+            // Sorted: a direction other than that of the first comes after it.
+            list[kept - 1] |= if direction == first { 0 } else { MUTUAL };
+        } else {
+            (list[kept], first) = (neighbour, direction);
             kept += 1;
         }
     }

@@ -195,7 +195,6 @@ async fn by_bits(worker: &Worker, chunks: &[RwLock<Chunk>], bound: u64, weighted
     let words = bound.div_ceil(64) as usize;
     let bits = worker.share(|| Ok(Array64::zeros(&worker.reservation, words * 2)?)).await?;
     let mut reader = worker.reader();
-    worker.open_deal().await;
     while let Some(next) = worker.deal(chunks.len()) {
         let mark = |id: u64| {
             let (word, bit) = (&bits[id as usize / 64 * 2], 1 << (id % 64));
@@ -257,7 +256,6 @@ async fn by_table(worker: &Worker, chunks: &[RwLock<Chunk>], weighted: bool) -> 
     };
     let mut batches: Vec<Vec<u64>> = (0..SHARDS).map(|_| Vec::with_capacity(BATCH)).collect();
     let mut reader = worker.reader();
-    worker.open_deal().await;
     while let Some(next) = worker.deal(chunks.len()) {
         let mut done = Ok(());
         read(&chunks[next]).for_each_vertex(weighted, &mut reader, |id| {

@@ -16,6 +16,7 @@ pub(crate) mod array;
 pub(crate) mod block;
 pub(crate) mod build;
 pub(crate) mod dictionary;
+pub(crate) mod frontier;
 pub(crate) mod kernel;
 mod operator;
 mod pulse;

@@ -118,7 +118,7 @@ async fn begin<I: VertexId, K: Kernel<I>>(
     let weighted = kernel.weights() != Weights::Ignored;
     let take = || {
         let chunks = std::mem::take(&mut *common.chunks.lock().unwrap_or_else(|e| e.into_inner()));
-        Ok(Edges { chunks: chunks.into_iter().map(RwLock::new).collect(), weighted, count: totals.edges })
+        Ok(Edges { chunks: chunks.into_iter().map(RwLock::new).collect(), weighted })
     };
     let edges = worker.share(take).await?;
     let dictionary = if I::TEXT {
@@ -126,6 +126,7 @@ async fn begin<I: VertexId, K: Kernel<I>>(
     } else {
         Dictionary::of_numbers(&worker, &edges.chunks, totals, weighted).await?
     };
+    worker.divide_memory(dictionary.vertices);
     worker.begin(dictionary.vertices.into(), totals.edges);
     kernel.run(&worker, Prepared { edges, dictionary, directed }).await
 }

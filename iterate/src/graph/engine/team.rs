@@ -4,7 +4,7 @@
 //! comes to a barrier looks for the others for a few microseconds, then leaves its thread to other operators until it is woken.
 //!
 //! Invariant: all workers of a team come to the same barriers in the same order. Slots are used alternately, by the parity of the
-//! barrier: who is one barrier ahead cannot overwrite what a slower one still reads.
+//! barrier: who is one barrier ahead cannot overwrite what a slower one still reads. Behind each barrier pieces of work are dealt anew.
 
 use super::pulse::Pulse;
 use fluvial_core::{Error, Result, Waker};
@@ -31,14 +31,18 @@ pub(crate) struct Team {
     passed: AtomicUsize,
     waiting: Mutex<Vec<Waker>>,
     told: [Vec<Slot>; 2],
-    given: [Mutex<Option<Arc<dyn Any + Send + Sync>>>; 2],
-    next: AtomicUsize,
+    given: [Vec<Given>; 2],
+    /// Of the pieces of work that are dealt: the next one.
+    next: [AtomicUsize; 2],
 }
 
 /// On a cache line of its own.
 #[derive(Default)]
 #[repr(align(128))]
 struct Slot([AtomicU64; SLOTS]);
+
+/// What a worker gives to the others.
+type Given = Mutex<Option<Arc<dyn Any + Send + Sync>>>;
 
 impl Team {
     pub(crate) fn new(members: usize) -> Self {
@@ -50,8 +54,8 @@ impl Team {
             passed: AtomicUsize::new(0),
             waiting: Mutex::default(),
             told: [slots(), slots()],
-            given: Default::default(),
-            next: AtomicUsize::new(0),
+            given: [(); 2].map(|()| (0..members).map(|_| Mutex::default()).collect()),
+            next: Default::default(),
         }
     }
 }
@@ -113,6 +117,12 @@ impl Member {
             .await;
         }
         self.passed.set(turn + 1);
+        // All have taken what was given at the barrier before this one.
+        *lock(&team.given[(turn + 1) % 2][self.index]) = None;
+        if self.index == 0 {
+            // For the deal behind the next barrier: that of the last one has ended.
+            team.next[turn % 2].store(0, Relaxed);
+        }
     }
 
     /// A barrier at which each worker tells some numbers, and hears those of all, in the workers' order.
@@ -130,31 +140,37 @@ impl Member {
     /// # Errors
     /// Of making it; only the first worker gets that one, and the job fails with it.
     pub(crate) async fn share<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
-        let place = &self.team.given[self.passed.get() % 2];
+        let given = &self.team.given[self.passed.get() % 2];
         if self.index == 0 {
-            *lock(place) = Some(Arc::new(make()?));
+            *lock(&given[0]) = Some(Arc::new(make()?));
         }
         self.barrier().await;
-        let shared = lock(place).clone();
-        shared
-            .and_then(|shared| shared.downcast().ok())
-            .ok_or_else(|| Error::Plan("the workers of a graph algorithm do not agree on what they do".into()))
+        take(&given[0])
     }
 
-    /// A barrier that opens a new [deal](Member::deal).
-    pub(crate) async fn open_deal(&self) {
+    /// A barrier at which all get what each of them gives, in the workers' order.
+    ///
+    /// # Errors
+    /// The workers do not give the same type: a bug.
+    pub(crate) async fn gather<T: Send + Sync + 'static>(&self, mine: T) -> Result<Vec<Arc<T>>> {
+        let given = &self.team.given[self.passed.get() % 2];
+        *lock(&given[self.index]) = Some(Arc::new(mine));
         self.barrier().await;
-        if self.index == 0 {
-            self.team.next.store(0, Relaxed);
-        }
-        self.barrier().await;
+        given.iter().map(take).collect()
     }
 
-    /// The next piece of work that nobody has taken, of `count`.
+    /// The next piece of work since the last barrier that nobody has taken, of `count`.
     #[inline]
     pub(crate) fn deal(&self, count: usize) -> Option<usize> {
-        Some(self.team.next.fetch_add(1, Relaxed)).filter(|next| *next < count)
+        Some(self.team.next[self.passed.get() % 2].fetch_add(1, Relaxed)).filter(|next| *next < count)
     }
+}
+
+fn take<T: Send + Sync + 'static>(given: &Given) -> Result<Arc<T>> {
+    let given = lock(given).clone();
+    given
+        .and_then(|given| given.downcast().ok())
+        .ok_or_else(|| Error::Plan("the workers of a graph algorithm do not agree on what they do".into()))
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,10 +1,10 @@
 use super::array::{Array32, Array64, BitSet};
-use super::block::{BlockMaker, BlockReader, Ledger};
+use super::block::{BlockMaker, BlockReader, Ledger, too_small};
 use super::pulse::Pulse;
 use super::team::{Member, SLOTS};
 use crate::graph::{SuperstepInfo, Supersteps};
 use fluvial_core::{Result, TaskContext};
-use fluvial_memory::Reservation;
+use fluvial_memory::{HeapCharge, Reservation, SEGMENT_SIZE};
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
@@ -83,6 +83,22 @@ impl Worker {
         BlockMaker::new(self.context.spill(), self.reservation.clone(), self.ledger.clone())
     }
 
+    /// Charges heap memory of this worker until the guard is dropped.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub(crate) fn charge(&self, bytes: usize) -> Result<HeapCharge> {
+        self.reservation.charge_heap(bytes).ok_or_else(|| too_small(&self.reservation, bytes))
+    }
+
+    /// Now that it is known how many vertices there are: what their values may need is kept from the edges.
+    pub(crate) fn divide_memory(&self, vertices: u32) {
+        const BYTES: usize = 48;
+        let budget = self.reservation.limit();
+        let kept = vertices as usize * BYTES / SEGMENT_SIZE + self.members() * 32;
+        self.ledger.limit(budget.saturating_sub(kept).max(budget / 8));
+    }
+
     /// Returns when all workers of the process have come here.
     pub(crate) async fn barrier(&self) {
         self.member.barrier().await;
@@ -143,12 +159,15 @@ impl Worker {
         self.member.tell(numbers, hear).await
     }
 
-    /// A barrier; then pieces of work are dealt anew.
-    pub(crate) async fn open_deal(&self) {
-        self.member.open_deal().await;
+    /// A barrier at which all get what each of them gives, in the workers' order.
+    ///
+    /// # Errors
+    /// The workers do not give the same type: a bug.
+    pub(crate) async fn gather<T: Send + Sync + 'static>(&self, mine: T) -> Result<Vec<Arc<T>>> {
+        self.member.gather(mine).await
     }
 
-    /// The next piece of work that nobody has taken, of `count`.
+    /// The next piece of work since the last barrier that nobody has taken, of `count`.
     pub(crate) fn deal(&self, count: usize) -> Option<usize> {
         self.member.deal(count)
     }
