@@ -134,9 +134,8 @@ struct Stats<'a> {
 
 impl<'a> Stats<'a> {
     fn json(report: &'a JobReport, details: Vec<(&'static str, Detail)>) -> Result<String> {
-        let details = details.into_iter().map(|(name, detail)| Ok((name, detail()?))).collect();
-        let json = |details| serde_json::to_string_pretty(&Self { report, details });
-        let json: serde_json::Result<String> = details.and_then(json);
+        let details: serde_json::Result<_> = details.into_iter().map(|(name, detail)| Ok((name, detail()?))).collect();
+        let json = details.and_then(|details| serde_json::to_string_pretty(&Self { report, details }));
         json.map(|json| json + "\n").map_err(|e| Error::Plan(format!("--stats: {e}")))
     }
 }
