@@ -87,6 +87,17 @@ impl Operation {
         self
     }
 
+    /// Has the records of all inputs come to one worker of each process, batches in turn: for operations whose instances in a
+    /// process share what they know, and have to know everything. In a job of one process they stay where they are.
+    #[must_use]
+    pub fn in_each_process(mut self, env: &Env) -> Self {
+        let config = env.config();
+        if config.hosts.len() > 1 {
+            self.node.inputs.iter_mut().for_each(|i| i.distribution = Distribution::EachProcess { workers: config.threads });
+        }
+        self
+    }
+
     /// Segments that each instance reserves with [`TaskContext::reserve`] before it takes input. Jobs whose operations need more than
     /// the budget together fail before they start.
     #[must_use]

@@ -125,12 +125,36 @@ fn edge(input: &Input, place: &[usize]) -> Edge {
         Distribution::Broadcast => Route::Broadcast,
         Distribution::Rebalance => Route::Rebalance,
         Distribution::Hash { partitioner, .. } | Distribution::Range { partitioner, .. } => Route::Partition(partitioner.clone()),
+        Distribution::EachProcess { workers } => {
+            let workers = *workers;
+            Route::Partition(Arc::new(move || Box::new(ToEach { workers, next: 0 })))
+        }
         Distribution::FirstProcess { workers } => {
             let workers = *workers;
             Route::Partition(Arc::new(move || Box::new(ToFirst { workers, next: 0 })))
         }
     };
     Edge { from: place[input.node], port: input.port, route, feedback: false, codec: input.codec.clone() }
+}
+
+/// Everything to one worker of each process.
+struct ToEach {
+    workers: usize,
+    next: usize,
+}
+
+impl Partitioner for ToEach {
+    fn split(&mut self, batch: Batch, targets: usize, emit: &mut dyn FnMut(usize, Batch) -> Result<()>) -> Result<()> {
+        let place = self.next % self.workers;
+        self.next += 1;
+        for process in 1..targets / self.workers {
+            emit(process * self.workers + place, batch.duplicate())?;
+        }
+        emit(place, batch)
+    }
+    fn flush(&mut self, _targets: usize, _emit: &mut dyn FnMut(usize, Batch) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Everything to the first workers: by range where batches have a position, else in turn.

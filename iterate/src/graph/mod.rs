@@ -28,12 +28,14 @@ mod engine;
 pub mod files;
 pub mod generate;
 mod id;
+mod models;
 mod superstep;
 #[cfg(test)]
 mod tests;
 
 pub use algorithms::{Cdlp, PageRank, UNREACHED};
 pub use id::VertexId;
+pub use models::{Scatter, ScatterGather, Vertex, VertexCentric};
 pub use superstep::{GraphSummary, SuperstepInfo, Supersteps};
 
 use engine::kernel::Weights;
@@ -170,6 +172,7 @@ impl<I: VertexId> Graph<I> {
             Some(Vertices::Stream(vertices)) => operation.input(vertices),
             Some(Vertices::Table(vertices)) => operation.table(vertices),
         };
+        operation = operation.in_each_process(&self.env);
         let (kernel, directed, weighted) = (Arc::new(kernel), self.directed, self.is_weighted());
         let supersteps = self.supersteps.clone();
         operation.add(&self.env, move |context| {

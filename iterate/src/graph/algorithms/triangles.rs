@@ -87,12 +87,13 @@ impl Oriented {
         Ok(Self { lists, degrees })
     }
 
-    /// Calls `found` with each triangle of this worker: three corners as the lists lead, and whether edges lead both ways (2, else 1)
-    /// between the first two, the first and the last, and the last two. Calls `begin` before and `end` after the triangles of a first corner.
+    /// Calls `found` with each triangle of this worker, from those pieces of work that are `wanted`: three corners as the lists lead, and whether
+    /// edges lead both ways (2, else 1) between the first two, the first and the last, and the last two. Calls `end` after those of a first corner.
     async fn each(
         &self,
         worker: &Worker,
         marked: bool,
+        wanted: impl Fn(usize) -> bool,
         mut found: impl FnMut([u32; 3], [u64; 3]),
         mut end: impl AsyncFnMut() -> (),
     ) -> Result<()> {
@@ -104,6 +105,9 @@ impl Oriented {
         worker.barrier().await;
         let mut list: Vec<u32> = Vec::new();
         while let Some(task) = worker.deal(self.lists.tasks.len()) {
+            if !wanted(task) {
+                continue;
+            }
             let task = &self.lists.tasks[task];
             for a in task.vertices.clone() {
                 list.clear();
@@ -157,7 +161,7 @@ impl Oriented {
             add(b, ac);
             add(c, ab);
         };
-        self.each(worker, marked, found, async || ()).await?;
+        self.each(worker, marked, |_| true, found, async || ()).await?;
         for (sum, mine) in all.iter().zip(mine.iter()) {
             let mine = mine.load(Relaxed);
             if mine > 0 {
@@ -222,7 +226,9 @@ impl<I: VertexId> Kernel<I> for Listing {
                 worker.emit(Batch::typed(full)).await;
             }
         };
-        oriented.each(worker, false, found, end).await?;
+        // Each process lists its part.
+        let wanted = |task: usize| task % worker.context.processes == worker.context.process;
+        oriented.each(worker, false, wanted, found, end).await?;
         let rest: Vec<(I, I, I)> = batch.take();
         let total = worker.sum([total.get(), 0, 0, 0]).await[0];
         worker.end_superstep(total, None);

@@ -4,6 +4,7 @@ use super::dictionary::Dictionary;
 use super::worker::Worker;
 use crate::graph::VertexId;
 use fluvial_core::{Batch, Data, Error, Position, Result};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A graph algorithm: one instance a process, whose `run` runs on every worker.
@@ -33,6 +34,8 @@ pub(crate) trait Kernel<I: VertexId>: Send + Sync + 'static {
 pub enum Weights {
     /// They are not looked at.
     Ignored,
+    /// There may be any.
+    Any,
     /// There must be some, none of them negative or NaN.
     Lengths,
 }
@@ -77,15 +80,42 @@ impl Prepared {
         laid_out.try_into().map_err(|_| Error::Plan("a layout is missing".into()))
     }
 
-    /// Emits this worker's part of the vertices with their values, in order.
+    /// Emits this worker's part of the vertices with their values, in order. Values of all vertices are the same for all workers of all
+    /// processes.
     ///
     /// # Errors
-    /// Of `value`.
+    /// Of sending.
     pub(crate) async fn emit<I: VertexId, V: Data>(&self, worker: &Worker, value: impl Fn(u32) -> V) -> Result<()> {
+        let part = worker.part_of_all(self.vertices());
+        self.emit_range::<I, V>(worker, part, worker.context.worker, value).await
+    }
+
+    /// Emits vertices of which only this worker of the process has the values, as the same worker of all other processes has: each
+    /// process emits a part of them.
+    ///
+    /// # Errors
+    /// Of sending.
+    pub(crate) async fn emit_part<I: VertexId, V: Data>(
+        &self,
+        worker: &Worker,
+        vertices: Range<u32>,
+        value: impl Fn(u32) -> V,
+    ) -> Result<()> {
+        let (process, processes) = (worker.context.process, worker.context.processes);
+        let bound = |process: usize| vertices.start as usize + vertices.len() * process / processes;
+        self.emit_range::<I, V>(worker, bound(process)..bound(process + 1), worker.index() * processes + process, value).await
+    }
+
+    async fn emit_range<I: VertexId, V: Data>(
+        &self,
+        worker: &Worker,
+        part: Range<usize>,
+        range: usize,
+        value: impl Fn(u32) -> V,
+    ) -> Result<()> {
         const BATCH: usize = 4096;
         worker.finished();
-        let part = worker.part_of_all(self.vertices());
-        let range = worker.context.worker as u64;
+        let range = range as u64;
         let (mut at, mut sequence) = (part.start, 0);
         loop {
             let to = part.end.min(at + BATCH);
