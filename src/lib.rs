@@ -5,6 +5,7 @@ pub mod nexmark;
 pub mod tpch;
 
 pub use fluvial_core::*;
+pub use fluvial_iterate::graph;
 pub use fluvial_memory as memory;
 pub use fluvial_operators as operators;
 

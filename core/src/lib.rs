@@ -76,8 +76,8 @@ pub use stream::{
     WithBroadcast,
 };
 pub use table::{
-    AggregateSpec, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Spool, Table, parse_aggregates,
-    parse_columns, parse_join_on, parse_projection, parse_sort_keys,
+    AggregateSpec, Batches, Function, Grouped, Join, JoinStrategy, JoinType, Projection, SortKey, Spool, Table, TableParts,
+    parse_aggregates, parse_columns, parse_join_on, parse_projection, parse_sort_keys,
 };
 pub use time::{Clock, WatermarkGenerator, WatermarkStrategy};
 pub use window::{

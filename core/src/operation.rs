@@ -3,12 +3,12 @@
 //! Iterations, graphs and learners are such operations. What the typed and tabular operations of this crate are made of is the
 //! same, so nothing is out of reach for them: managed memory, spill files, watermarks, snapshots, side by side with the rest.
 
-use crate::graph::{Body, Distribution, Node, TaskContext, Timing};
 use crate::exchange::TypedByTarget;
+use crate::graph::{Body, Distribution, Node, TaskContext, Timing};
 use crate::runtime::Partitioner;
 use crate::stream::{Data, short_type_name};
-use fluvial_memory::NormalizedKey;
 use crate::{DataStream, Env, Operator, Result, Table};
+use fluvial_memory::NormalizedKey;
 use std::sync::Arc;
 
 /// An operation to be added to a job.
@@ -96,6 +96,17 @@ impl Operation {
     pub fn table(mut self, table: &Table) -> Self {
         self.node.bounded &= table.env.graph().nodes[table.node].bounded;
         self.node.inputs.push(table.input_by(Distribution::Forward));
+        self
+    }
+
+    /// Has the records of all inputs come to one worker of each process, batches in turn: for operations whose instances in a
+    /// process share what they know, and have to know everything. In a job of one process they stay where they are.
+    #[must_use]
+    pub fn in_each_process(mut self, env: &Env) -> Self {
+        let config = env.config();
+        if config.hosts.len() > 1 {
+            self.node.inputs.iter_mut().for_each(|i| i.distribution = Distribution::EachProcess { workers: config.threads });
+        }
         self
     }
 

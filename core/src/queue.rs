@@ -125,18 +125,6 @@ impl PartCursor {
     }
 }
 
-/// A number that tells these splits, of files of these names, from others.
-pub(crate) fn input_of<'a>(files: impl IntoIterator<Item = &'a std::path::PathBuf>, splits: &[crate::io::Split]) -> Result<u64> {
-    let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    for name in files.into_iter().filter_map(|file| file.file_name()) {
-        hash.update(name.as_encoded_bytes());
-        hash.update(&[0]);
-    }
-    let splits = serde_json::to_vec(splits).map_err(|e| Error::Plan(format!("the splits of an input: {e}")))?;
-    hash.update(&splits);
-    Ok(hash.digest())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,14 @@
-//! Fluvial's iterations: bulk and delta loops over data that ends, feedback loops over streams that need not.
+//! Fluvial's iterations: bulk and delta loops over data that ends, feedback loops over streams that need not; and the graph library.
 //!
 //! - [`Iterate::iterate`]: each superstep makes the next partial solution of the last one.
 //! - [`IterateDelta::iterate_delta`]: each superstep changes a solution set by what its workset says, and gives the next workset.
 //! - [`Feedback::feedback`]: records go around a loop while others come.
+//! - [`graph`]: algorithms on graphs, and models to write others in.
 
 mod bulk;
 mod delta;
 mod feedback;
+pub mod graph;
 mod iteration;
 
 pub use bulk::{Iterate, IterateTable};

@@ -51,6 +51,9 @@ pub enum Command {
     /// Run a NEXMark query over generated auctions and bids
     #[command(after_help = "Example:\n  fluvial nexmark --query q5 --events 1000000 --mode streaming --out -")]
     Nexmark(Nexmark),
+    /// Run an algorithm over a graph: vertices and their values, a line each
+    #[command(subcommand)]
+    Graph(super::graph::Graph),
     /// List the checkpoints that a job keeps
     #[command(after_help = "Example:\n  fluvial checkpoints state/")]
     Checkpoints(CheckpointList),
@@ -163,6 +166,30 @@ impl Keeping {
 pub enum Generate {
     /// The eight TPC-H tables as DIR/<table>.parquet
     Tpch(Tpch),
+    /// Edges of an R-MAT graph as Graph500 has it: few vertices with many edges
+    #[command(after_help = "Example:\n  fluvial gen rmat --scale 20 --seed 1 --out edges.parquet")]
+    Rmat(Rmat),
+}
+
+#[derive(Args)]
+pub struct Rmat {
+    /// 2^SCALE vertices, some of them without an edge
+    #[arg(long)]
+    pub scale: u32,
+    /// So many times as many directed edges; duplicates and loops are kept
+    #[arg(long, default_value_t = 16)]
+    pub edge_factor: u64,
+    /// Another seed gives another graph, the same number the same one
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Give edges weights, even between 0 and 1
+    #[arg(long)]
+    pub weighted: bool,
+    /// File to write: .txt (an edge a line), .parquet, .csv or .jsonl (columns src, dst [, weight])
+    #[arg(long)]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 #[derive(Args)]

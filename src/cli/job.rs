@@ -1,14 +1,23 @@
 use super::args::Common;
+use super::late_file::LateFile;
+use super::progress::Progress;
 use super::table::TablePrinter;
-use super::{metrics, output, progress, stats};
-use fluvial_core::{Children, Config, DataStream, Env, Interrupt, Result, Spool, Table, launch};
+use super::{metrics, output};
+use fluvial_core::{Children, Config, DataStream, Env, Error, Interrupt, JobReport, Result, Spool, Table, launch};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
+
+/// What there is to say of a job when it has ended, beside what every job says.
+type Detail = Box<dyn FnOnce() -> serde_json::Result<serde_json::Value>>;
 
 /// One command's job: where it runs and what is to be told of it.
 pub struct Job {
     pub env: Env,
     children: Option<Children>,
-    stats: Option<stats::StatsFile>,
+    stats: Option<LateFile>,
+    details: Vec<(&'static str, Detail)>,
+    progress: Progress,
     metrics: bool,
     explain: bool,
 }
@@ -25,7 +34,7 @@ impl Job {
         let children = if common.explain { None } else { launch(common.processes.into(), &mut config)? };
         // Before anything runs: whoever names a file that cannot be written hears of it at once.
         let first = config.process == 0 && !common.explain;
-        let stats = common.stats.as_deref().filter(|_| first).map(stats::StatsFile::create).transpose()?;
+        let stats = common.stats.as_deref().filter(|_| first).map(LateFile::create).transpose()?;
         let any_port = config.metrics_addr.is_some_and(|address| address.port() == 0);
         let env = Env::new(config);
         if !common.explain
@@ -35,11 +44,27 @@ impl Job {
             // Nobody else knows the port. With standard error closed, nobody is told.
             let _ = writeln!(io::stderr(), "fluvial: metrics of process {} at http://{address}/metrics", env.config().process);
         }
-        Ok(Self { env, children, stats, metrics: common.metrics, explain: common.explain })
+        let progress = Progress::new(&env);
+        Ok(Self { env, children, stats, details: Vec::new(), progress, metrics: common.metrics, explain: common.explain })
+    }
+
+    /// What is shown while the job runs.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    /// Adds a field to what `--stats` writes.
+    pub fn detail(&mut self, name: &'static str, value: impl FnOnce() -> serde_json::Result<serde_json::Value> + 'static) {
+        self.details.push((name, Box::new(value)));
     }
 
     /// Writes a table to a file, or prints it for `-`.
     pub fn deliver(self, name: &str, table: &Table, out: &str) -> Result<()> {
+        self.deliver_as(name, table, out, print)
+    }
+
+    /// Writes a table to a file; for `-`, `print` prints it once the job has ended.
+    pub fn deliver_as(self, name: &str, table: &Table, out: &str, print: impl FnOnce(Spool) -> Result<()>) -> Result<()> {
         if out != "-" {
             table.write(out)?;
             return self.run(name);
@@ -48,9 +73,9 @@ impl Job {
             return output::print(format_args!("{}", table.explain()));
         }
         let rows = self.watch(|| table.spool());
-        let rows = rows.map(|rows| self.first().then_some(rows));
+        let rows = rows.map(|rows| self.is_first().then_some(rows));
         // Everything else ends before anything is printed: who reads it may take their time.
-        print(self.close(rows)?)
+        self.close(rows)?.map_or(Ok(()), print)
     }
 
     /// Prints how many rows a join has.
@@ -59,7 +84,7 @@ impl Job {
             return output::print(format_args!("{}", counts.explain()));
         }
         let counts = self.watch(|| counts.collect());
-        let first = self.first();
+        let first = self.is_first();
         let count: u128 = self.close(counts)?.into_iter().sum();
         if first { output::print(format_args!("{count}\n")) } else { Ok(()) }
     }
@@ -75,17 +100,18 @@ impl Job {
 
     /// Runs a job and shows how it goes.
     fn watch<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.metrics { metrics::show(&self.env, run) } else { progress::show(&self.env, run) }
+        if self.metrics { metrics::show(&self.env, run) } else { self.progress.show(&self.env, run) }
     }
 
-    fn first(&self) -> bool {
+    /// Whether this is the process that prints and writes.
+    pub fn is_first(&self) -> bool {
         self.env.config().process == 0
     }
 
     /// Says what the job did if it went well, and ends the other processes.
     fn close<T>(self, result: Result<T>) -> Result<T> {
         let result = result.and_then(|value| match (self.stats, self.env.last_report()) {
-            (Some(file), Some(report)) => file.write(&report).map(|()| value),
+            (Some(file), Some(report)) => file.write(Stats::json(&report, self.details)?.as_bytes()).map(|()| value),
             _ => Ok(value),
         });
         // The other processes end when the mesh is taken down.
@@ -97,9 +123,25 @@ impl Job {
     }
 }
 
+/// What `--stats` writes.
+#[derive(Serialize)]
+struct Stats<'a> {
+    #[serde(flatten)]
+    report: &'a JobReport,
+    #[serde(flatten)]
+    details: BTreeMap<&'static str, serde_json::Value>,
+}
+
+impl<'a> Stats<'a> {
+    fn json(report: &'a JobReport, details: Vec<(&'static str, Detail)>) -> Result<String> {
+        let details: serde_json::Result<_> = details.into_iter().map(|(name, detail)| Ok((name, detail()?))).collect();
+        let json = details.and_then(|details| serde_json::to_string_pretty(&Self { report, details }));
+        json.map(|json| json + "\n").map_err(|e| Error::Plan(format!("--stats: {e}")))
+    }
+}
+
 /// Prints rows as a table, for as long as somebody reads it.
-fn print(rows: Option<Spool>) -> Result<()> {
-    let Some(rows) = rows else { return Ok(()) };
+fn print(rows: Spool) -> Result<()> {
     let mut table = TablePrinter::new(BufWriter::new(io::stdout().lock()), rows.schema());
     for batch in rows {
         if !output::written(table.print(&batch?)?)? {

@@ -3,20 +3,23 @@
 mod args;
 mod checkpoints;
 mod demo;
+mod graph;
 mod job;
+mod late_file;
 mod metrics;
 mod nexmark;
 mod output;
 mod progress;
 mod signals;
 mod state;
-mod stats;
 mod supervise;
 mod table;
 
-use args::{Aggregate, Cli, Command, Generate, Join, Sort, Tpch};
+use args::{Aggregate, Cli, Command, Generate, Join, Rmat, Sort, Tpch};
 use clap::Parser;
 use fluvial_core::{Error, Interrupt, Result, parse_aggregates};
+use fluvial_iterate::graph::files::to_lines;
+use fluvial_iterate::graph::generate::{self, EdgeGenerator};
 use job::Job;
 use std::io::Write;
 use std::process::ExitCode;
@@ -36,10 +39,12 @@ pub fn main() -> ExitCode {
     let interrupt = Interrupt::default();
     let result = signals::install(&interrupt).and_then(|()| match cli.command {
         Command::Gen(Generate::Tpch(args)) => generate(args, &interrupt),
+        Command::Gen(Generate::Rmat(args)) => generate_rmat(&args, &interrupt),
         Command::Sort(args) => sort(args, &interrupt),
         Command::Join(args) => join(args, &interrupt),
         Command::Aggregate(args) => aggregate(args, &interrupt),
         Command::Nexmark(args) => nexmark::run(args, &interrupt),
+        Command::Graph(graph) => graph::run(&graph, &interrupt),
         Command::Checkpoints(args) => checkpoints::list(&args),
         Command::State(args) => state::run(&args),
         Command::Savepoint(args) => checkpoints::savepoint(&args),
@@ -80,6 +85,19 @@ fn generate(args: Tpch, interrupt: &Interrupt) -> Result<()> {
         std::fs::create_dir_all(&args.out).map_err(|e| Error::File { path: args.out.clone(), message: e.to_string() })?;
     }
     job.run("gen tpch")
+}
+
+fn generate_rmat(args: &Rmat, interrupt: &Interrupt) -> Result<()> {
+    let job = Job::new(&args.common, interrupt)?;
+    let mut rmat = generate::Rmat::new(args.scale, args.edge_factor).seed(args.seed);
+    if args.weighted {
+        rmat = rmat.with_weights();
+    }
+    let edges = rmat.table(&job.env)?;
+    let text = args.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("txt"));
+    let rows = if text { to_lines(&edges)? } else { edges };
+    rows.write(&args.out)?;
+    job.run("gen rmat")
 }
 
 fn sort(args: Sort, interrupt: &Interrupt) -> Result<()> {

@@ -1,10 +1,14 @@
 //! The command as a person or a script uses it: what it prints, what it leaves, how it fails.
 
 mod full_disk;
+mod graph;
 mod interrupt;
 mod keeping;
 mod kit;
 mod metrics;
+#[path = "../../iterate/tests/kit/reference.rs"]
+#[allow(dead_code, reason = "these tests use a part of it")]
+mod reference;
 mod terminal;
 mod wrong;
 

@@ -70,7 +70,8 @@ impl Graph {
         });
         let anew: Vec<Option<Anew>> = anew.collect();
         // Exits and heads of streaming loops are made by the runtime itself.
-        let made = chains.iter().filter(|chain| !matches!(self.nodes[chain.nodes[0]].body, Body::LoopExit | Body::StreamingLoopHead));
+        let made =
+            chains.iter().filter(|chain| !matches!(self.nodes[chain.nodes[0]].body, Body::LoopExit | Body::StreamingLoopHead));
         let start = StartLine::new(made.count());
         let nodes = self.nodes.into_iter().map(Arc::new).collect::<Vec<_>>();
         let metrics: Vec<Arc<NodeMetrics>> = chains.iter().map(|_| Arc::default()).collect();
@@ -153,12 +154,36 @@ fn edge(input: &Input, place: &[usize]) -> Edge {
         Distribution::Watch => Route::Watch,
         Distribution::Rebalance => Route::Rebalance,
         Distribution::Hash { partitioner, .. } | Distribution::Range { partitioner, .. } => Route::Partition(partitioner.clone()),
+        Distribution::EachProcess { workers } => {
+            let workers = *workers;
+            Route::Partition(Arc::new(move || Box::new(ToEach { workers, next: 0 })))
+        }
         Distribution::FirstProcess { workers } => {
             let workers = *workers;
             Route::Partition(Arc::new(move || Box::new(ToFirst { workers, next: 0 })))
         }
     };
     Edge { from: place[input.node], port: input.port, route, feedback: false, codec: input.codec.clone() }
+}
+
+/// Everything to one worker of each process.
+struct ToEach {
+    workers: usize,
+    next: usize,
+}
+
+impl Partitioner for ToEach {
+    fn split(&mut self, batch: Batch, targets: usize, emit: &mut dyn FnMut(usize, Batch) -> Result<()>) -> Result<()> {
+        let place = self.next % self.workers;
+        self.next += 1;
+        for process in 1..targets / self.workers {
+            emit(process * self.workers + place, batch.duplicate())?;
+        }
+        emit(place, batch)
+    }
+    fn flush(&mut self, _targets: usize, _emit: &mut dyn FnMut(usize, Batch) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Everything to the first workers: by range where batches have a position, else in turn.

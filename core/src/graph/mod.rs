@@ -127,6 +127,11 @@ pub(crate) enum Distribution {
         /// Splits batches.
         partitioner: PartitionerFactory,
     },
+    /// To one worker of each process, batches in turn.
+    EachProcess {
+        /// How many workers each has.
+        workers: usize,
+    },
     /// To the workers of the first process, batches of one range to the same one.
     FirstProcess {
         /// How many it has.
@@ -284,6 +289,7 @@ impl Distribution {
             Self::Rebalance => "rebalance",
             Self::Hash { .. } => "hash",
             Self::Range { .. } => "range",
+            Self::EachProcess { .. } => "each process",
             Self::FirstProcess { .. } => "first process",
         }
     }

@@ -77,6 +77,22 @@ pub trait BatchReader: Send {
     fn position(&self) -> u64;
 }
 
+/// A number that tells these splits, of files of these names, from others: a position in them means nothing in others. See
+/// [`TableParts::fingerprint`](crate::TableParts::fingerprint).
+///
+/// # Errors
+/// None that splits of this crate give.
+pub fn fingerprint(files: &[PathBuf], splits: &[Split]) -> Result<u64> {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    for name in files.iter().filter_map(|file| file.file_name()) {
+        hash.update(name.as_encoded_bytes());
+        hash.update(&[0]);
+    }
+    let splits = serde_json::to_vec(splits).map_err(|e| Error::Plan(format!("the splits of an input: {e}")))?;
+    hash.update(&splits);
+    Ok(hash.digest())
+}
+
 impl TableInput {
     /// Opens `files`, all of `format`: reads their metadata (or infers it from their first records), several at once,
     /// and brings their schemas together. Columns are matched by name; the first file gives the order.

@@ -22,7 +22,7 @@ pub(crate) mod print;
 mod text;
 
 pub use format::{CsvOptions, Format, JsonOptions, TextOptions};
-pub use input::{BatchReader, Scan, ScanOptions, Split, TableInput};
+pub use input::{BatchReader, Scan, ScanOptions, Split, TableInput, fingerprint};
 pub use output::{Compression, TableWriter, WriteOptions, Written, create};
 pub(crate) use output::{PendingFile, SealedFile, rename_new, sync_folder};
 pub use parquet::{EncodedRowGroup, ParquetFile, RowGroupEncoder};

@@ -1,8 +1,8 @@
 use super::{Data, DataStream, typed_port};
 use crate::chain::{AnyCollector, BoxCollector, Context};
 use crate::graph::{Body, Estimate, Node, NodeMetrics, TaskContext, Timing};
-use crate::io::{Format, LineReader, RecordInput, RecordReader, Split, lines, resolve};
-use crate::queue::{PartCursor, input_of};
+use crate::io::{Format, LineReader, RecordInput, RecordReader, Split, fingerprint, lines, resolve};
+use crate::queue::PartCursor;
 use crate::{Env, Output, Progress, Restored, Result, Snapshot, Source};
 use fluvial_memory::Reservation;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Env {
         let splits = input.splits()?;
         let bytes = input.bytes() as f64;
         let detail = format!("{}, {} files, {} splits", inputs.join(", "), files.len(), splits.len());
-        let fingerprint = input_of(&files, &splits)?;
+        let fingerprint = fingerprint(&files, &splits)?;
         let shared = Arc::new(FileParts { input, splits, open });
         let make = move |context: &TaskContext, next: AnyCollector| -> Result<Box<dyn Source>> {
             let parts = shared.clone();

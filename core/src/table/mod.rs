@@ -22,6 +22,7 @@ mod write_text;
 pub(crate) use columns::{Rows, type_columns};
 pub use group::Grouped;
 pub use join::{Join, JoinStrategy, JoinType};
+pub use source::{Batches, TableParts};
 pub use spec::{
     AggregateSpec, Function, Projection, SortKey, parse_aggregates, parse_columns, parse_join_on, parse_projection,
     parse_sort_keys,

@@ -1,8 +1,7 @@
-use super::source::{Batches, Parts, source_node};
+use super::source::{Batches, TableParts, source_node};
 use super::{Table, find_column};
 use crate::graph::Estimate;
-use crate::io::{ColumnPredicate, Format, PredicateOp, Scan, ScanOptions, Split, TableInput, resolve};
-use crate::queue::input_of;
+use crate::io::{ColumnPredicate, Format, PredicateOp, Scan, ScanOptions, Split, TableInput, fingerprint, resolve};
 use crate::{Env, Error, Result};
 use arrow_array::ArrayRef;
 use fluvial_memory::Reservation;
@@ -94,7 +93,7 @@ impl Read {
             detail,
             schema.clone(),
             Some(estimate),
-            Arc::new(Splits { scan, input: input_of(files, &splits)?, splits }),
+            Arc::new(Splits { scan, input: fingerprint(files, &splits)?, splits }),
         );
         let mut table = Table::new(env, env.add(node), schema);
         table.read = Some(Arc::new(self));
@@ -170,7 +169,7 @@ struct Splits {
     splits: Vec<Split>,
 }
 
-impl Parts for Splits {
+impl TableParts for Splits {
     fn count(&self) -> usize {
         self.splits.len()
     }

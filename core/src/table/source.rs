@@ -12,20 +12,31 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Record batches of one part of a bounded table.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
-/// A bounded table that is read in parts, in parallel.
-pub(crate) trait Parts: Send + Sync + 'static {
+/// A bounded table that is read in parts, in parallel: see [`Env::table_of`].
+pub trait TableParts: Send + Sync + 'static {
     /// Number of parts; they are read in this order, each by one worker.
     fn count(&self) -> usize;
-    /// Opens a part. Buffers are charged to `memory`.
+
+    /// Opens a part. Buffers are charged to `memory`. A part that is opened again gives the same rows in the same order.
+    ///
+    /// # Errors
+    /// What cannot be opened; the batches' own errors are of what cannot be read.
     fn open(&self, part: usize, memory: &Reservation) -> Result<Batches>;
+
     /// Bytes of the file that a part is, where it comes from a file.
     fn bytes(&self, part: usize) -> u64 {
         let _ = part;
         0
     }
+
     /// Tells these parts from others: the position of a source in them means nothing in others.
     fn fingerprint(&self) -> u64 {
         self.count() as u64
+    }
+
+    /// Bytes of all rows in memory, about, if that can be said.
+    fn estimate(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -42,7 +53,9 @@ impl Env {
         I: Iterator<Item = Result<RecordBatch>> + 'static,
     {
         struct Made<F>(usize, F);
-        impl<I: Iterator<Item = Result<RecordBatch>> + 'static, F: Fn(usize) -> Result<I> + Send + Sync + 'static> Parts for Made<F> {
+        impl<I: Iterator<Item = Result<RecordBatch>> + 'static, F: Fn(usize) -> Result<I> + Send + Sync + 'static> TableParts
+            for Made<F>
+        {
             fn count(&self) -> usize {
                 self.0
             }
@@ -50,7 +63,44 @@ impl Env {
                 Ok(Box::new((self.1)(part)?))
             }
         }
-        let node = source_node("parts", format!("{parts} parts"), schema.clone(), None, Arc::new(Made(parts, open)));
+        self.table_of("parts", format!("{parts} parts"), schema, Made(parts, open))
+    }
+
+    /// A table of these parts: a source of one's own. `kind` is a short name of it for messages, metrics and `explain`; `detail`
+    /// is what there is to know beyond.
+    ///
+    /// ```
+    /// use arrow_array::{ArrayRef, RecordBatch, UInt64Array};
+    /// use fluvial_core::{Batches, Env, Result, TableParts};
+    /// use fluvial_memory::Reservation;
+    /// use std::sync::Arc;
+    ///
+    /// /// The numbers below a thousand, a hundred a part.
+    /// struct Hundreds;
+    ///
+    /// fn batch(numbers: std::ops::Range<u64>) -> Result<RecordBatch> {
+    ///     let column: ArrayRef = Arc::new(UInt64Array::from_iter_values(numbers));
+    ///     Ok(RecordBatch::try_from_iter([("n", column)])?)
+    /// }
+    ///
+    /// impl TableParts for Hundreds {
+    ///     fn count(&self) -> usize {
+    ///         10
+    ///     }
+    ///     fn open(&self, part: usize, _memory: &Reservation) -> Result<Batches> {
+    ///         let start = part as u64 * 100;
+    ///         Ok(Box::new(std::iter::once(batch(start..start + 100))))
+    ///     }
+    /// }
+    ///
+    /// let env = Env::default();
+    /// let schema = batch(0..0)?.schema();
+    /// assert_eq!(env.table_of("hundreds", "", schema, Hundreds).count()?, 1000);
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    pub fn table_of(&self, kind: &'static str, detail: impl Into<String>, schema: SchemaRef, parts: impl TableParts) -> Table {
+        let estimate = parts.estimate().map(|bytes| Estimate { bytes: bytes as f64 });
+        let node = source_node(kind, detail.into(), schema.clone(), estimate, Arc::new(parts));
         Table::new(self, self.add(node), schema)
     }
 
@@ -72,7 +122,7 @@ pub(crate) fn source_node(
     detail: String,
     schema: SchemaRef,
     estimate: Option<Estimate>,
-    parts: Arc<dyn Parts>,
+    parts: Arc<dyn TableParts>,
 ) -> Node {
     let make = move |context: &TaskContext, next: AnyCollector| -> Result<Box<dyn Source>> {
         let parts = parts.clone();
@@ -110,7 +160,7 @@ pub(crate) fn source_node(
 }
 
 struct PartsSource {
-    parts: Arc<dyn Parts>,
+    parts: Arc<dyn TableParts>,
     cursor: PartCursor,
     memory: Reservation,
     metrics: Arc<NodeMetrics>,

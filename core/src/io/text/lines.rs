@@ -68,6 +68,26 @@ impl LineReader {
         }
     }
 
+    /// The number, from 1, of the line of the file that holds byte `at` of the current block: for messages, since it is counted
+    /// from the file's first line.
+    ///
+    /// ```
+    /// # use fluvial_core::io::{Format, RecordInput};
+    /// # use fluvial_memory::MemoryManager;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("t.txt");
+    /// std::fs::write(&path, "to be\nor not\nto be\n")?;
+    /// let memory = MemoryManager::new(1 << 20)?.reserve("text", 0)?;
+    /// let input = RecordInput::open(&[path.clone()], &Format::Text(Default::default()))?;
+    /// let mut reader = input.lines(&input.splits()?[0], &memory)?;
+    /// let at = reader.next_block()?.unwrap().find("not").unwrap();
+    /// assert_eq!(reader.line_number(at), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn line_number(&self, at: usize) -> u64 {
+        newlines_before(self.blocks.path(), self.blocks.offset() + at as u64) + 1
+    }
+
     /// Calls `each` with every block of the split.
     ///
     /// # Errors
