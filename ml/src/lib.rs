@@ -1,1 +1,24 @@
 //! Learning on the same runtime as everything else, in batch and record by record.
+
+mod anomaly;
+mod cluster;
+mod error;
+mod learner;
+mod linear;
+mod metrics;
+mod model;
+mod parameters;
+mod random;
+mod split;
+mod vector;
+
+pub use anomaly::*;
+pub use cluster::*;
+pub use error::{Error, Result};
+pub use learner::{BulkLearner, OnlineLearner, Prediction, Predictor, fit, fit_shared};
+pub use linear::*;
+pub use metrics::*;
+pub use model::*;
+pub use parameters::Parameters;
+pub use split::*;
+pub use vector::*;
