@@ -2,23 +2,27 @@
 
 mod anomaly;
 mod cluster;
+mod data;
 mod error;
 mod learner;
 mod linear;
 mod metrics;
 mod model;
 mod parameters;
+mod prepare;
 mod random;
 mod split;
 mod vector;
 
 pub use anomaly::*;
 pub use cluster::*;
+pub use data::*;
 pub use error::{Error, Result};
 pub use learner::{BulkLearner, OnlineLearner, Prediction, Predictor, fit, fit_shared};
 pub use linear::*;
 pub use metrics::*;
 pub use model::*;
 pub use parameters::Parameters;
+pub use prepare::*;
 pub use split::*;
 pub use vector::*;

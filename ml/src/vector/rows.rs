@@ -95,14 +95,21 @@ impl SparseRows {
         Ok(())
     }
 
-    /// All stored values.
-    pub fn values_mut(&mut self) -> &mut [f64] {
-        &mut self.values
+    /// Changes all stored values, each with its place.
+    pub fn for_each_mut(&mut self, mut f: impl FnMut(usize, &mut f64)) {
+        self.indices.iter().zip(&mut self.values).for_each(|(i, x)| f(*i as usize, x));
     }
 
-    /// Makes the rows wider: what is added is zero.
-    pub fn widen(&mut self, width: usize) {
-        self.width = self.width.max(width);
+    /// Changes the stored values row by row.
+    pub fn for_each_row_mut(&mut self, mut f: impl FnMut(&mut [f64])) {
+        self.offsets.windows(2).for_each(|ends| f(&mut self.values[ends[0]..ends[1]]));
+    }
+
+    /// The same values in rows of another width, at least as wide as the last place needs.
+    pub fn with_width(mut self, width: usize) -> Self {
+        let needed = self.indices.iter().max().map_or(0, |i| *i as usize + 1);
+        self.width = width.max(needed);
+        self
     }
 
     #[inline]
