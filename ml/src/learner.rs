@@ -102,6 +102,12 @@ pub trait BulkLearner: Send + Sync {
     /// [`Error::Diverged`](crate::Error::Diverged).
     fn merge(&self, shared: &mut Self::Shared, partials: Vec<Self::Partial>, superstep: u64) -> Result<bool>;
 
+    /// What there is to know about what is shared, by name: an objective, how far from the optimum it is.
+    fn figures(&self, shared: &Self::Shared) -> Vec<(&'static str, f64)> {
+        let _ = shared;
+        Vec::new()
+    }
+
     /// The model, at the end.
     ///
     /// # Errors
@@ -141,8 +147,7 @@ pub fn fit_shared<L: BulkLearner>(learner: &L, parts: &[Block]) -> Result<L::Sha
         let partials: Vec<Result<L::Partial>> = match parts {
             [part] => vec![step((part, &mut locals[0]))],
             _ => std::thread::scope(|scope| {
-                let started: Vec<_> =
-                    parts.iter().zip(&mut locals).map(|part| scope.spawn(move || step(part))).collect();
+                let started: Vec<_> = parts.iter().zip(&mut locals).map(|part| scope.spawn(move || step(part))).collect();
                 started.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
             }),
         };

@@ -8,9 +8,13 @@ mod learner;
 mod linear;
 mod metrics;
 mod model;
+mod online;
 mod parameters;
+mod pipeline;
 mod prepare;
 mod random;
+mod recommend;
+mod servers;
 mod split;
 mod vector;
 
@@ -22,7 +26,11 @@ pub use learner::{BulkLearner, OnlineLearner, Prediction, Predictor, fit, fit_sh
 pub use linear::*;
 pub use metrics::*;
 pub use model::*;
+pub use online::*;
 pub use parameters::Parameters;
+pub use pipeline::*;
 pub use prepare::*;
+pub use recommend::*;
+pub use servers::{Drift, ServerStatistics};
 pub use split::*;
 pub use vector::*;

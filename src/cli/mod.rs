@@ -5,6 +5,7 @@ mod checkpoints;
 mod demo;
 mod job;
 mod metrics;
+mod ml;
 mod nexmark;
 mod output;
 mod progress;
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::State(args) => state::run(&args),
         Command::Savepoint(args) => checkpoints::savepoint(&args),
         Command::Supervise(_) => unreachable!("it installs signals of its own, above"),
+        Command::Ml(command) => ml::run(command, &interrupt),
         Command::Demo(args) => demo::run(args, &interrupt, start),
     });
     match result {

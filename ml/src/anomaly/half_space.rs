@@ -1,6 +1,6 @@
 use crate::learner::{OnlineLearner, Prediction, Predictor};
-use crate::parameters::{Parameters, at_least, between, parameters, within};
 use crate::model::{Persist, Stage};
+use crate::parameters::{Parameters, at_least, between, parameters, within};
 use crate::random::Random;
 use crate::vector::Row;
 use crate::{Model, Result};
@@ -306,7 +306,8 @@ impl Persist for HalfSpaceTrees {
         let (node, reference, latest) = (narrow("node")?, narrow("reference")?, narrow("latest")?);
         let sizes = stage.get_counts("nodes")?;
         let nodes = sizes.iter().sum::<u64>() as usize;
-        let whole = ranges.len() == params.trees * width && sizes.len() == params.trees && (scale.is_empty() || scale.len() == width);
+        let whole =
+            ranges.len() == params.trees * width && sizes.len() == params.trees && (scale.is_empty() || scale.len() == width);
         if !whole || [node.len(), reference.len(), latest.len()] != [nodes; 3] {
             return Err(stage.wrong("its arrays are not as long as its parameters say"));
         }

@@ -1,6 +1,6 @@
 use crate::learner::{OnlineLearner, Prediction, Predictor};
-use crate::parameters::{Parameters, at_least, parameters, within};
 use crate::model::{Persist, Stage};
+use crate::parameters::{Parameters, at_least, parameters, within};
 use crate::vector::Row;
 use crate::{Error, Model, Result};
 use serde::{Deserialize, Serialize};
@@ -180,7 +180,8 @@ impl Persist for MovingStatistics {
     fn from_stage(stage: &Stage) -> Result<Self> {
         let (params, records): (MovingParams, u64) = stage.parameters()?;
         params.check()?;
-        let [mean, spread, deviation] = [stage.get_numbers("mean")?, stage.get_numbers("spread")?, stage.get_numbers("deviation")?];
+        let [mean, spread, deviation] =
+            [stage.get_numbers("mean")?, stage.get_numbers("spread")?, stage.get_numbers("deviation")?];
         let width = mean.len();
         if spread.len() != width || deviation.len() != width {
             return Err(stage.wrong("its arrays are not as long as each other"));

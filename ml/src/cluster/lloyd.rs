@@ -307,6 +307,10 @@ impl BulkLearner for KMeans {
         Ok(true)
     }
 
+    fn figures(&self, shared: &KMeansShared) -> Vec<(&'static str, f64)> {
+        vec![("cost", shared.cost), ("rounds", shared.rounds as f64)]
+    }
+
     fn model(&self, shared: &KMeansShared) -> Result<Model> {
         Ok(Model::KMeans(KMeansModel::new(shared.width, shared.centres.clone())?))
     }

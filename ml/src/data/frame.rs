@@ -213,7 +213,9 @@ impl Frame {
         let mut first = 0;
         for (column, wide) in columns.iter().zip(widths) {
             match column {
-                Column::Numbers(numbers) => values.iter_mut().skip(first).step_by(width).zip(numbers).for_each(|(to, x)| *to = *x),
+                Column::Numbers(numbers) => {
+                    values.iter_mut().skip(first).step_by(width).zip(numbers).for_each(|(to, x)| *to = *x)
+                }
                 Column::Vectors(rows) => {
                     for (to, row) in values.chunks_mut(width).zip(rows.iter()) {
                         row.write_to(&mut to[first..first + wide]);
@@ -231,7 +233,8 @@ impl Frame {
         let mut assembled = SparseRows::new(width);
         let (mut indices, mut values) = (Vec::new(), Vec::new());
         for i in 0..self.rows {
-            (indices.clear(), values.clear());
+            indices.clear();
+            values.clear();
             let mut first = 0;
             let mut push = |place: usize, x: f64| {
                 if x != 0.0 {
@@ -264,7 +267,8 @@ impl Frame {
 }
 
 fn from_array(array: &ArrayRef, field: &Field) -> Result<Column> {
-    let unknown = || Error::Data(format!("column `{}` is of type {}, expected numbers, texts or vectors", field.name(), field.data_type()));
+    let unknown =
+        || Error::Data(format!("column `{}` is of type {}, expected numbers, texts or vectors", field.name(), field.data_type()));
     Ok(match array.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..) => {
             let texts = arrow_cast::cast(array, &DataType::Utf8)?;
@@ -291,7 +295,8 @@ fn from_array(array: &ArrayRef, field: &Field) -> Result<Column> {
                 let (places, numbers) = (indices.value(i), values.value(i));
                 let places = places.as_primitive_opt::<UInt32Type>().ok_or_else(unknown)?;
                 let numbers = numbers.as_primitive_opt::<Float64Type>().ok_or_else(unknown)?;
-                rows.push(places.values(), numbers.values()).map_err(|e| Error::Data(format!("column `{}`: {e}", field.name())))?;
+                rows.push(places.values(), numbers.values())
+                    .map_err(|e| Error::Data(format!("column `{}`: {e}", field.name())))?;
             }
             Column::Vectors(Rows::Sparse(rows))
         }
@@ -390,7 +395,9 @@ mod tests {
         assert_eq!(Frame::from_batch(&batch, None).unwrap(), frame);
         let part = Frame::from_batch(&batch.slice(1, 1), Some(&["s".to_owned(), "d".to_owned()])).unwrap();
         assert_eq!(part.vectors("d").unwrap().row(0).stored(), [3.0, 4.0]);
-        assert!(Frame::from_batch(&batch, Some(&["q".to_owned()])).unwrap_err().to_string().contains("`q` not found; there are n, t"));
+        assert!(
+            Frame::from_batch(&batch, Some(&["q".to_owned()])).unwrap_err().to_string().contains("`q` not found; there are n, t")
+        );
     }
 
     #[test]

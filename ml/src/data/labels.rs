@@ -67,7 +67,18 @@ impl Labels {
             (Self::Numbers, Column::Numbers(values)) => Ok(values.clone()),
             (Self::Classes(classes), Column::Numbers(values)) => {
                 let bounds: Vec<f64> = classes.iter().map(|c| c.parse().unwrap_or(f64::NAN)).collect();
-                Ok(values.iter().map(|v| if *v == bounds[0] { -1.0 } else if *v == bounds[1] { 1.0 } else { f64::NAN }).collect())
+                Ok(values
+                    .iter()
+                    .map(|v| {
+                        if *v == bounds[0] {
+                            -1.0
+                        } else if *v == bounds[1] {
+                            1.0
+                        } else {
+                            f64::NAN
+                        }
+                    })
+                    .collect())
             }
             (Self::Classes(classes), Column::Texts(texts)) => {
                 Ok(texts.iter().map(|t| t.as_deref().map_or(f64::NAN, |t| class(t, classes))).collect())

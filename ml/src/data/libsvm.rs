@@ -17,7 +17,8 @@ pub struct LibSvm {
 /// [`Error::Line`]: the file, the line, what was expected and what was found.
 pub fn read_libsvm(path: impl AsRef<Path>, options: LibSvm) -> Result<Block> {
     let path = path.as_ref();
-    let file = std::fs::File::open(path).map_err(|e| fluvial_core::Error::File { path: path.to_owned(), message: e.to_string() })?;
+    let file =
+        std::fs::File::open(path).map_err(|e| fluvial_core::Error::File { path: path.to_owned(), message: e.to_string() })?;
     parse(BufReader::with_capacity(1 << 18, file), path, options)
 }
 
@@ -37,7 +38,8 @@ fn parse(mut input: impl BufRead, path: &Path, options: LibSvm) -> Result<Block>
         let mut fields = content.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty());
         let Some(label) = fields.next() else { continue };
         labels.push(float(label).ok_or_else(|| wrong(format!("label `{}`, expected a number", text(label))))?);
-        (indices.clear(), values.clear());
+        indices.clear();
+        values.clear();
         for field in fields {
             let pair = memchr::memchr(b':', field).map(|at| (&field[..at], &field[at + 1..]));
             let (index, value) = pair

@@ -2,8 +2,8 @@
 //! files.
 
 mod frame;
-mod libsvm;
 mod labels;
+mod libsvm;
 
 pub use frame::{Column, Frame};
 pub use labels::Labels;

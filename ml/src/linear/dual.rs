@@ -146,6 +146,10 @@ impl BulkLearner for DualSvm {
         Ok(true)
     }
 
+    fn figures(&self, shared: &DualShared) -> Vec<(&'static str, f64)> {
+        vec![("objective", shared.objective), ("gap", shared.gap)]
+    }
+
     fn model(&self, shared: &DualShared) -> Result<Model> {
         let (intercept, weights) = (shared.weights[shared.weights.len() - 1], &shared.weights[..shared.weights.len() - 1]);
         Ok(Model::Linear(LinearModel { task: LinearTask::Margin, weights: weights.to_vec(), intercept }))

@@ -1,6 +1,6 @@
 use super::loss::sigmoid;
-use crate::learner::{Prediction, Predictor};
 use crate::Result;
+use crate::learner::{Prediction, Predictor};
 use crate::model::{Persist, Stage};
 use crate::parameters::choice;
 use crate::vector::Row;

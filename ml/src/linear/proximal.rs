@@ -222,7 +222,7 @@ impl BulkLearner for Proximal {
         let objective = partials.iter().map(|p| p.loss).sum::<f64>() / records + self.penalty(&shared.weights);
         match shared.before.take() {
             // The slack is for rounding alone: at the optimum the objective goes up and down by its last digits.
-            Some((weights, gradient, before)) if !(objective <= before + 1e-12 * before.abs()) => {
+            Some((weights, gradient, before)) if objective.is_nan() || objective > before + 1e-12 * before.abs() => {
                 (shared.weights, shared.gradient, shared.objective) = (weights, gradient, before);
                 shared.step /= 2.0;
             }
@@ -233,6 +233,10 @@ impl BulkLearner for Proximal {
         check_finite(self.name(), records as u64, &shared.gradient, shared.objective)?;
         shared.distance = self.distance(&shared.weights, &shared.gradient);
         Ok(shared.distance > self.params.tolerance && shared.passes < self.params.rounds)
+    }
+
+    fn figures(&self, shared: &ProximalShared) -> Vec<(&'static str, f64)> {
+        vec![("objective", shared.objective), ("distance", shared.distance), ("passes", shared.passes as f64)]
     }
 
     fn model(&self, shared: &ProximalShared) -> Result<Model> {
@@ -293,7 +297,8 @@ mod tests {
         let data = clouds(500, 2);
         for task in [Regression::Logistic, Regression::Linear] {
             for l1_ratio in [0.0, 0.5, 1.0] {
-                let params = ProximalParams { penalty: 0.05, l1_ratio, tolerance: 1e-8, rounds: 3000, ..ProximalParams::default() };
+                let params =
+                    ProximalParams { penalty: 0.05, l1_ratio, tolerance: 1e-8, rounds: 3000, ..ProximalParams::default() };
                 let learner = Proximal::new(task, params).unwrap();
                 let expected = optimum(&learner, &data);
                 for parts in [1, 3] {

@@ -65,7 +65,8 @@ impl Confusion {
     /// Cohen's kappa: accuracy beyond what chance gives with the same shares of truths and predictions; 1 at best, 0 for chance.
     pub fn kappa(&self) -> f64 {
         let total = self.total() as f64;
-        let chance: f64 = (0..self.classes).map(|c| self.truths(c) as f64 * self.predictions(c) as f64).sum::<f64>() / (total * total);
+        let chance: f64 =
+            (0..self.classes).map(|c| self.truths(c) as f64 * self.predictions(c) as f64).sum::<f64>() / (total * total);
         if total == 0.0 || chance >= 1.0 { 0.0 } else { (self.accuracy() - chance) / (1.0 - chance) }
     }
 

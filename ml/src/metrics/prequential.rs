@@ -115,7 +115,7 @@ impl Timings {
             return nanos as usize;
         }
         let power = nanos.ilog2();
-        ((power - FINE) as usize + 1 << FINE) + (nanos >> (power - FINE)) as usize - (1 << FINE)
+        (((power - FINE) as usize + 1) << FINE) + (nanos >> (power - FINE)) as usize - (1 << FINE)
     }
 
     /// Adds other durations.

@@ -15,7 +15,11 @@ use std::hash::Hash;
 /// Not as many labels as scores, scores that are not numbers, or only one class.
 pub fn roc_auc(labels: &[f64], scores: &[f64]) -> Result<f64> {
     if labels.len() != scores.len() || scores.iter().any(|s| s.is_nan()) {
-        return Err(Error::Data(format!("ROC AUC of {} labels and {} scores, or scores that are no numbers", labels.len(), scores.len())));
+        return Err(Error::Data(format!(
+            "ROC AUC of {} labels and {} scores, or scores that are no numbers",
+            labels.len(),
+            scores.len()
+        )));
     }
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_unstable_by(|a, b| scores[*a].total_cmp(&scores[*b]));
@@ -39,7 +43,11 @@ pub fn roc_auc(labels: &[f64], scores: &[f64]) -> Result<f64> {
 /// Not as many lists of recommendations as of truths, or none.
 pub fn hit_rate<T: Eq + Hash>(recommended: &[Vec<T>], taken: &[Vec<T>], k: usize) -> Result<f64> {
     if recommended.is_empty() || recommended.len() != taken.len() {
-        return Err(Error::Data(format!("hit rate of {} lists of recommendations and {} of truths", recommended.len(), taken.len())));
+        return Err(Error::Data(format!(
+            "hit rate of {} lists of recommendations and {} of truths",
+            recommended.len(),
+            taken.len()
+        )));
     }
     let hit = |(recommended, taken): &(&Vec<T>, &Vec<T>)| {
         let taken: HashSet<&T> = taken.iter().collect();

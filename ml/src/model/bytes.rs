@@ -118,7 +118,9 @@ where
     let body_end = file.len() - 8;
     let (expected, found) = (word(file, body_end).unwrap_or_default(), xxh3_64(&file[..body_end]));
     if expected != found {
-        return Err(format!("altered or cut off: the checksum at byte {body_end} is {expected:016x}, the content has {found:016x}"));
+        return Err(format!(
+            "altered or cut off: the checksum at byte {body_end} is {expected:016x}, the content has {found:016x}"
+        ));
     }
     let header: Header<S, T> = serde_json::from_slice(&file[START..header_end]).map_err(|e| format!("header: {e}"))?;
     let mut at = header_end.next_multiple_of(8);
@@ -129,8 +131,9 @@ where
             let size = usize::try_from(array.bytes).map_err(|e| e.to_string())?;
             let bytes = at.checked_add(size).filter(|end| *end <= body_end).map(|end| &file[at..end]);
             let bytes = bytes.ok_or_else(|| cut_off(at.saturating_add(size)))?;
-            let values = array_values(array.kind, array.length, bytes)
-                .ok_or_else(|| format!("array `{}` of stage `{}` at byte {at}: not what the header says", array.name, stage.kind))?;
+            let values = array_values(array.kind, array.length, bytes).ok_or_else(|| {
+                format!("array `{}` of stage `{}` at byte {at}: not what the header says", array.name, stage.kind)
+            })?;
             arrays.push((array.name, values));
             at = (at + size).next_multiple_of(8);
         }

@@ -1,10 +1,10 @@
 use super::transform::{Estimator, Transform, Transformer};
+use crate::Result;
 use crate::data::{Column, Frame};
 use crate::error::data;
 use crate::model::{Persist, Stage};
 use crate::parameters::choice;
 use crate::vector::{Rows, SparseRows};
-use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
@@ -79,7 +79,9 @@ impl Transformer for StringIndexerModel {
                 (Some(number), _) => Ok(*number as f64),
                 (None, UnknownText::Keep) => Ok(self.texts.len() as f64),
                 (None, UnknownText::Missing) => Ok(f64::NAN),
-                (None, UnknownText::Error) => data(format!("column `{}`: the text `{text}` was not there in training", self.column)),
+                (None, UnknownText::Error) => {
+                    data(format!("column `{}`: the text `{text}` was not there in training", self.column))
+                }
             },
         };
         let numbers = frame.texts(&self.column)?.iter().map(number).collect::<Result<_>>()?;

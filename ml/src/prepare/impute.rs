@@ -1,10 +1,10 @@
 use super::scale::quantile;
 use super::transform::{Estimator, Transform, Transformer};
+use crate::Result;
 use crate::data::{Column, Frame};
 use crate::error::data;
 use crate::model::{Persist, Stage};
 use crate::vector::Rows;
-use crate::Result;
 use serde::{Deserialize, Serialize};
 
 /// What stands in for a missing number.
@@ -132,8 +132,7 @@ mod tests {
     #[test]
     fn missing_numbers_are_filled_in() {
         let nan = f64::NAN;
-        for (fill, expected) in
-            [(Fill::Mean, 3.25), (Fill::Median, 2.5), (Fill::MostFrequent, 1.0), (Fill::Constant(-1.0), -1.0)]
+        for (fill, expected) in [(Fill::Mean, 3.25), (Fill::Median, 2.5), (Fill::MostFrequent, 1.0), (Fill::Constant(-1.0), -1.0)]
         {
             let mut frame = Frame::new(5);
             frame.set("a", Column::Numbers(vec![1.0, nan, 4.0, 7.0, 1.0])).unwrap();

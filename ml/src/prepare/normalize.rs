@@ -1,10 +1,10 @@
 use super::transform::Transformer;
+use crate::Result;
 use crate::data::{Column, Frame};
 use crate::error::data;
 use crate::model::{Persist, Stage};
 use crate::parameters::choice;
 use crate::vector::Rows;
-use crate::Result;
 use serde::{Deserialize, Serialize};
 
 choice! {

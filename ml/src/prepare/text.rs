@@ -1,9 +1,9 @@
 use super::transform::{Estimator, Transform, Transformer};
+use crate::Result;
 use crate::data::{Column, Frame};
 use crate::error::data;
 use crate::model::{Persist, Stage};
 use crate::vector::{Rows, SparseRows};
-use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use xxhash_rust::xxh3::xxh3_64;

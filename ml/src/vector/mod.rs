@@ -8,7 +8,7 @@ mod kernels;
 mod row;
 mod rows;
 
-pub use kernels::{argmin, dot, squared_distance};
 pub(crate) use kernels::{Nearest, axpy};
+pub use kernels::{argmin, dot, squared_distance};
 pub use row::{Example, Row, SparseRow, Vector};
 pub use rows::{Block, DenseRows, Rows, SparseRows};

@@ -107,9 +107,7 @@ impl Row<'_> {
     pub fn to_vector(&self) -> Vector {
         match self {
             Row::Dense(values) => Vector::Dense(values.to_vec()),
-            Row::Sparse(row) => {
-                Vector::Sparse { width: row.width, indices: row.indices.to_vec(), values: row.values.to_vec() }
-            }
+            Row::Sparse(row) => Vector::Sparse { width: row.width, indices: row.indices.to_vec(), values: row.values.to_vec() },
         }
     }
 
