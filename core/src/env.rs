@@ -194,9 +194,13 @@ impl Env {
         self.config().check()?;
         let streaming = graph.is_streaming(self.config().mode)?;
         graph.check_sides()?;
+        graph.check_loops()?;
         graph.check_memory(name, self.config())?;
-        let checkpoints = self.config().checkpoints.as_ref().filter(|_| streaming && !graph.has_blocking());
-        if checkpoints.is_some() {
+        // A bounded job that iterates goes on from the end of a superstep; what would have to begin anew before and behind
+        // the loop has nothing then, or refuses.
+        let iterates = graph.iterates();
+        let checkpoints = self.config().checkpoints.as_ref().filter(|_| iterates || streaming && !graph.has_blocking());
+        if checkpoints.is_some() && !iterates {
             graph.check_checkpoints()?;
         }
         let stats = SharedStats::default();
@@ -264,7 +268,7 @@ impl Env {
         // All at once, so that no operator that takes more than its minimum leaves another without.
         let segments = graph.nodes.iter().map(|n| n.memory).sum::<usize>() * self.config().threads;
         let pot = session.memory.reserve(&format!("job {name}"), segments)?;
-        let lowered = graph.lower(name, &session.spill, &pot, (&self.config().clock, streaming));
+        let lowered = graph.lower(name, &session.spill, &pot, (&self.config().clock, streaming), checkpointed.is_some());
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
         let store = checkpointed.map(|c| c.open(name, &lowered, self.config())).transpose()?;

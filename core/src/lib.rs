@@ -14,6 +14,7 @@ mod exchange;
 mod graph;
 mod interval;
 pub mod io;
+mod iteration;
 mod launch;
 mod metrics;
 mod operation;
@@ -43,8 +44,12 @@ pub use control::request_savepoint;
 pub use env::{AfterSavepoint, Env};
 pub use error::{Error, Result, exit_code};
 pub use fluvial_memory::{Progress, Waker};
-pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats, TaskContext};
+pub use graph::{GraphDescription, InputDescription, NodeDescription, OperatorStats, SuperstepReport, TaskContext};
 pub use interval::{IntervalContext, IntervalJoin, TimeBound};
+pub use iteration::{
+    Aggregate, BatchStore, Decision, FeedbackBuilder, IterationHead, LoopBuilder, LoopState, STORE_SEGMENTS, StoreCursor, Stored,
+    Superstep, Weigher,
+};
 pub use launch::{Children, Relaunch, launch};
 pub use metrics::{Metrics, MetricsSnapshot, OperatorMetrics, OperatorRates, WorkerMetrics, parse_metrics_addr};
 pub use operation::Operation;

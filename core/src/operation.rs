@@ -4,7 +4,10 @@
 //! same, so nothing is out of reach for them: managed memory, spill files, watermarks, snapshots, side by side with the rest.
 
 use crate::graph::{Body, Distribution, Node, TaskContext, Timing};
-use crate::stream::Data;
+use crate::exchange::TypedByTarget;
+use crate::runtime::Partitioner;
+use crate::stream::{Data, short_type_name};
+use fluvial_memory::NormalizedKey;
 use crate::{DataStream, Env, Operator, Result, Table};
 use std::sync::Arc;
 
@@ -45,22 +48,8 @@ pub struct Operation {
 impl Operation {
     /// An operation of this kind: a short name for messages, metrics and `explain`.
     pub fn new(kind: &'static str) -> Self {
-        let node = Node {
-            kind,
-            name: None,
-            uid: None,
-            detail: String::new(),
-            inputs: Vec::new(),
-            build_input: None,
-            // Replaced when the operation is added.
-            body: Body::Operator(Arc::new(|_| unreachable!("an operation that was not added"))),
-            memory: 0,
-            outputs: 1,
-            sides: Vec::new(),
-            timing: Timing::AsTheyCome,
-            bounded: true,
-            estimate: None,
-        };
+        // The operator is replaced when the operation is added.
+        let node = Node::operator(kind, Vec::new(), Arc::new(|_| unreachable!("an operation that was not added")));
         Self { node }
     }
 
@@ -76,6 +65,29 @@ impl Operation {
     pub fn input<T: Data>(mut self, stream: &DataStream<T>) -> Self {
         self.node.bounded &= stream.known().0;
         self.node.inputs.push(stream.input());
+        self
+    }
+
+    /// Adds an input of typed records, which go to the worker that the hash of their key belongs to, as they are.
+    #[must_use]
+    pub fn input_by_key<T: Data, K: NormalizedKey + Data>(
+        mut self,
+        stream: &DataStream<T>,
+        key: impl Fn(&T) -> K + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let stream = stream.settled();
+        let partitioner = Arc::new(move || -> Box<dyn Partitioner> { Box::new(TypedByTarget::new(key.clone())) });
+        let by_key = Distribution::Hash { key: short_type_name::<K>(), partitioner };
+        self.node.bounded &= stream.known().0;
+        self.node.inputs.push(stream.input_by(by_key));
+        self
+    }
+
+    /// Adds an input that brings nothing: in a loop, the operator's superstep does not end before the one of what gives this
+    /// stream has.
+    #[must_use]
+    pub fn watch<T: Data>(mut self, stream: &DataStream<T>) -> Self {
+        self.node.inputs.push(stream.input_by(Distribution::Watch));
         self
     }
 
@@ -99,6 +111,22 @@ impl Operation {
     #[must_use]
     pub fn at_the_end(mut self) -> Self {
         self.node.timing = Timing::AtTheEnd;
+        self
+    }
+
+    /// The operator has so many outputs. All but the first are for whoever knows what they are: what
+    /// [`LoopBuilder::close_around`](crate::LoopBuilder::close_around) reads, say.
+    #[must_use]
+    pub fn outputs(mut self, outputs: usize) -> Self {
+        self.node.outputs = outputs;
+        self
+    }
+
+    /// In a loop, one operator runs through all supersteps and sees [`Operator::end_superstep`]; what comes from outside the loop
+    /// it is given once, before superstep 0. Other operations begin anew in each superstep.
+    #[must_use]
+    pub fn knows_supersteps(mut self) -> Self {
+        self.node.aware = true;
         self
     }
 

@@ -41,6 +41,14 @@ pub trait Operator {
         Ok(Progress::Done)
     }
 
+    /// Inside a loop, for an operation that begins anew in each superstep, after `finish` has said `Done`: makes itself ready for
+    /// another superstep, in which what came on inputs that are `constant` is there already: it will not come again, only their
+    /// ends. False: it cannot, and another operator takes its place; once an operator has said true, it always does.
+    fn begin_again(&mut self, constant: &[bool]) -> Result<bool> {
+        let _ = constant;
+        Ok(false)
+    }
+
     /// Event time has advanced: only records later than `watermark` follow.
     fn on_watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<Progress> {
         let _ = (watermark, out);
@@ -65,6 +73,11 @@ pub trait Operator {
     fn snapshot(&mut self, epoch: u64) -> Result<Snapshot> {
         let _ = epoch;
         Ok(Snapshot::default())
+    }
+
+    /// Why the operator can give no snapshot now, if it cannot: the checkpoint is not complete then, and the job goes on.
+    fn refuses_snapshot(&self) -> Option<String> {
+        None
     }
 
     /// Takes back state that [`Operator::snapshot`] gave, of the key groups that this instance owns now.

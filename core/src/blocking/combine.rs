@@ -147,6 +147,14 @@ impl<T: Data, S: KeySelector<T>, A: Accumulate<T>> Collector<T> for CombineSink<
         self.push_waiting(context);
     }
 
+    fn end_superstep(&mut self, context: &mut Context<'_>) -> Progress {
+        let progress = self.finish(context);
+        if progress == Progress::Done {
+            self.ended = false;
+        }
+        progress
+    }
+
     fn finish(&mut self, context: &mut Context<'_>) -> Progress {
         if !self.ended {
             self.push_waiting(context);

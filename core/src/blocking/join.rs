@@ -34,6 +34,7 @@ struct JoinOperator<L, R, M> {
     nulls: Vec<bool>,
     counts: bool,
     done: bool,
+    build: usize,
 }
 
 impl<L: RowFormat, R: RowFormat, M> JoinOperator<L, R, M>
@@ -46,10 +47,11 @@ where
         options.left_schema = left.schema();
         options.right_schema = right.schema();
         let joined = JoinedBatch::new(options.kind, options.left, options.right);
+        let build = options.build as usize;
         let counts = options.output == JoinOutput::CountOnly;
         let reservation = context.reserve(least::JOIN)?;
         let join = HashJoin::new(reservation, context.spill.clone(), options, Some(context.waker.clone()))?;
-        Ok(Self { join, left, right, make, joined, nulls: Vec::new(), counts, done: false })
+        Ok(Self { join, left, right, make, joined, nulls: Vec::new(), counts, done: false, build })
     }
 
     /// Emits what there is.
@@ -121,5 +123,9 @@ where
             out.send(0, Batch::typed(vec![self.join.count()]))?;
         }
         Ok(progress)
+    }
+
+    fn begin_again(&mut self, constant: &[bool]) -> Result<bool> {
+        Ok(constant[self.build] && !constant[1 - self.build] && !self.counts && self.join.begin_again())
     }
 }

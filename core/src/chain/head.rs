@@ -70,6 +70,18 @@ impl<T: 'static, U: Unpack<T>> Operator for ChainOperator<T, U> {
         Ok(Progress::Done)
     }
 
+    fn end_superstep(&mut self, _superstep: u64, out: &mut dyn Output) -> Result<Progress> {
+        self.resume(out)
+    }
+
+    /// Only the end of a superstep is left undone.
+    fn resume(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        let mut context = Context::new(out);
+        let progress = self.first.end_superstep(&mut context);
+        context.check()?;
+        Ok(progress)
+    }
+
     fn finish(&mut self, out: &mut dyn Output) -> Result<Progress> {
         let mut context = Context::new(out);
         let progress = self.first.finish(&mut context);

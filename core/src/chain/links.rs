@@ -41,6 +41,9 @@ impl<T, U, F: LinkFn<T, U>> Collector<T> for Link<F, T, U> {
     fn finish(&mut self, context: &mut Context<'_>) -> Progress {
         self.next.finish(context)
     }
+    fn end_superstep(&mut self, context: &mut Context<'_>) -> Progress {
+        self.next.end_superstep(context)
+    }
 }
 
 /// A step that can fail: the first error fails the job, and no further record is offered to it.

@@ -63,6 +63,12 @@ pub(crate) trait Collector<T> {
 
     /// No more records come. Called again after `More`.
     fn finish(&mut self, context: &mut Context<'_>) -> Progress;
+
+    /// Inside a loop: no more records of this superstep come, and what was gathered of it is to leave. Called again after `More`.
+    fn end_superstep(&mut self, context: &mut Context<'_>) -> Progress {
+        let _ = context;
+        Progress::Done
+    }
 }
 
 impl<T, C: Collector<T> + ?Sized> Collector<T> for Box<C> {
@@ -75,6 +81,9 @@ impl<T, C: Collector<T> + ?Sized> Collector<T> for Box<C> {
     }
     fn finish(&mut self, context: &mut Context<'_>) -> Progress {
         (**self).finish(context)
+    }
+    fn end_superstep(&mut self, context: &mut Context<'_>) -> Progress {
+        (**self).end_superstep(context)
     }
 }
 

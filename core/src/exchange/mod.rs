@@ -9,4 +9,4 @@ mod typed;
 
 pub(crate) use rows::{Emit, RowsByHash};
 pub(crate) use table::TableToRows;
-pub(crate) use typed::{TypedByHash, TypedToRows, row_shape, split_typed};
+pub(crate) use typed::{TypedByHash, TypedByTarget, TypedToRows, row_shape, split_typed};

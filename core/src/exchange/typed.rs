@@ -3,7 +3,7 @@ use crate::codec::RecordCodec;
 use crate::runtime::Partitioner;
 use crate::stream::{Data, KeySelector};
 use crate::{Batch, Result};
-use fluvial_memory::{KeyWidth, RowShape, hash};
+use fluvial_memory::{KeyWidth, NormalizedKey, RowShape, hash};
 use std::marker::PhantomData;
 
 /// Serializes typed records into rows of their key and themselves, split by the hash of the key.
@@ -100,6 +100,54 @@ impl<T: Data, S: KeySelector<T>> Partitioner for TypedByHash<T, S> {
     }
 
     fn flush(&mut self, _targets: usize, _emit: Emit<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Splits typed records by the hash of a key, as [`TypedToRows`] does, and leaves them as they are.
+pub(crate) struct TypedByTarget<T, F> {
+    select: F,
+    key: Vec<u8>,
+    parts: Vec<Vec<T>>,
+}
+
+/// Records that are gathered for a target before they are sent.
+const SEND_RECORDS: usize = 2048;
+
+impl<T, F> TypedByTarget<T, F> {
+    pub(crate) fn new(select: F) -> Self {
+        Self { select, key: Vec::new(), parts: Vec::new() }
+    }
+}
+
+impl<T: Data, K: NormalizedKey, F: Fn(&T) -> K> Partitioner for TypedByTarget<T, F> {
+    fn split(&mut self, mut batch: Batch, targets: usize, emit: Emit<'_>) -> Result<()> {
+        batch.position = None;
+        batch.event_times = None;
+        if targets == 1 {
+            return emit(0, batch);
+        }
+        self.parts.resize_with(targets, Vec::new);
+        for record in batch.typed_records::<T>()? {
+            self.key.clear();
+            (self.select)(&record).encode(&mut self.key);
+            let target = hash::target(hash::hash_bytes(&self.key), targets);
+            let part = &mut self.parts[target];
+            if part.capacity() == 0 {
+                part.reserve_exact(SEND_RECORDS);
+            }
+            part.push(record);
+            if part.len() == SEND_RECORDS {
+                emit(target, Batch::typed(std::mem::take(part)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, _targets: usize, emit: Emit<'_>) -> Result<()> {
+        for (target, part) in self.parts.iter_mut().enumerate().filter(|(_, part)| !part.is_empty()) {
+            emit(target, Batch::typed(std::mem::take(part)))?;
+        }
         Ok(())
     }
 }

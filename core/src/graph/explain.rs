@@ -35,10 +35,13 @@ pub struct InputDescription {
     pub node: usize,
     /// That node's output port.
     pub port: usize,
-    /// `forward`, `hash`, `range`, `broadcast`, `rebalance` or `first process`.
+    /// `forward`, `hash`, `range`, `broadcast`, `watch`, `rebalance` or `first process`.
     pub distribution: String,
     /// The key that decides, where one does.
     pub key: Option<String>,
+    /// Whether it is the way back of a loop, from a node behind this one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub feedback: bool,
 }
 
 impl Graph {
@@ -46,8 +49,10 @@ impl Graph {
         let mut nodes: Vec<NodeDescription> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let uid = node.uid.clone().unwrap_or_else(|| derive_uid(node, &nodes));
-            let inputs = node.inputs.iter().map(|i| InputDescription {
+            let feedback = node.feedback.iter().map(|input| (input, true));
+            let inputs = node.inputs.iter().map(|input| (input, false)).chain(feedback).map(|(i, feedback)| InputDescription {
                 node: i.node,
+                feedback,
                 port: i.port,
                 distribution: i.distribution.label().to_owned(),
                 key: i.distribution.key().map(str::to_owned),
@@ -108,9 +113,10 @@ impl GraphDescription {
         }
         writeln!(f)?;
         for input in &n.inputs {
+            let back = if input.feedback { "feedback " } else { "" };
             let via = match &input.key {
-                Some(key) => format!("<- {} ({key}) ", input.distribution),
-                None => format!("<- {} ", input.distribution),
+                Some(key) => format!("<- {back}{} ({key}) ", input.distribution),
+                None => format!("<- {back}{} ", input.distribution),
             };
             self.line(f, input.node, &via, shown, depth + 1)?;
         }

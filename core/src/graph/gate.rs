@@ -70,18 +70,15 @@ impl Gate {
 
 /// For each node, the joins whose build side must end before it starts. Only sources have any.
 pub(super) fn gates(graph: &Graph) -> Vec<Vec<NodeId>> {
-    let upstream: Vec<BTreeSet<NodeId>> = graph.nodes.iter().enumerate().fold(Vec::new(), |mut sets, (id, node)| {
-        let mut set: BTreeSet<NodeId> = BTreeSet::from([id]);
-        node.inputs.iter().for_each(|i| set.extend(sets.get(i.node).into_iter().flatten().copied()));
-        sets.push(set);
-        sets
-    });
+    let upstream: Vec<BTreeSet<NodeId>> = (0..graph.nodes.len()).map(|id| graph.upstream(id)).collect();
+    let inside = graph.loops();
     let sources = |of: NodeId| upstream[of].iter().copied().filter(|&n| matches!(graph.nodes[n].body, Body::Source { .. }));
     let mut gates = vec![Vec::new(); graph.nodes.len()];
     // waits[s]: the sources that must end before source s starts.
     let mut waits: Vec<BTreeSet<NodeId>> = vec![BTreeSet::new(); graph.nodes.len()];
     for (join, node) in graph.nodes.iter().enumerate() {
-        let Some(build) = node.build_input else { continue };
+        // In a loop the build side may be what the probe side becomes.
+        let Some(build) = node.build_input.filter(|_| inside[join].is_none()) else { continue };
         let before: BTreeSet<NodeId> = sources(node.inputs[build].node).collect();
         let behind: BTreeSet<NodeId> =
             before.iter().flat_map(|&s| waits[s].iter().copied()).chain(before.iter().copied()).collect();
@@ -165,6 +162,75 @@ impl Source for GatedSource {
     }
     fn abort(&mut self) {
         self.source.abort();
+    }
+}
+
+/// An operator of a job with checkpoints that has no state a checkpoint could have: while it holds records it refuses.
+///
+/// In a job that iterates it is before the loop, and has ended when the loop goes on, or behind it, and has been given nothing.
+pub(super) struct Unkept {
+    pub(super) operator: Box<dyn Operator>,
+    holds: bool,
+}
+
+impl Unkept {
+    pub(super) fn new(operator: Box<dyn Operator>) -> Self {
+        Self { operator, holds: false }
+    }
+}
+
+impl Operator for Unkept {
+    fn process(&mut self, input: usize, batch: Batch, out: &mut dyn Output) -> Result<Progress> {
+        self.holds = true;
+        self.operator.process(input, batch, out)
+    }
+    fn snapshot(&mut self, epoch: u64) -> Result<Snapshot> {
+        self.operator.snapshot(epoch)
+    }
+    fn refuses_snapshot(&self) -> Option<String> {
+        self.holds.then(|| "has been given records that no checkpoint has, since it is not in a loop".to_owned())
+    }
+    fn finish(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        let progress = self.operator.finish(out)?;
+        // What it held has left it.
+        self.holds &= progress != Progress::Done;
+        Ok(progress)
+    }
+    fn open(&mut self, context: &OperatorContext) -> Result<()> {
+        self.operator.open(context)
+    }
+    fn resume(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        self.operator.resume(out)
+    }
+    fn end_input(&mut self, input: usize, out: &mut dyn Output) -> Result<Progress> {
+        self.operator.end_input(input, out)
+    }
+    fn on_watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<Progress> {
+        self.operator.on_watermark(watermark, out)
+    }
+    fn on_timer(&mut self, now: i64, out: &mut dyn Output) -> Result<Progress> {
+        self.operator.on_timer(now, out)
+    }
+    fn restore(&mut self, state: Restored) -> Result<()> {
+        self.operator.restore(state)
+    }
+    fn checkpoint_complete(&mut self, epoch: u64) -> Result<()> {
+        self.operator.checkpoint_complete(epoch)
+    }
+    fn checkpoint_aborted(&mut self, epoch: u64) -> Result<()> {
+        self.operator.checkpoint_aborted(epoch)
+    }
+    fn commits(&self) -> bool {
+        self.operator.commits()
+    }
+    fn held_watermark(&self) -> i64 {
+        self.operator.held_watermark()
+    }
+    fn has_background_work(&self) -> bool {
+        self.operator.has_background_work()
+    }
+    fn abort(&mut self) {
+        self.operator.abort();
     }
 }
 

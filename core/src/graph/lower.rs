@@ -1,10 +1,11 @@
-use super::gate::{Gate, GatedSource, Opens, StartLine, gates};
+use super::gate::{Gate, GatedSource, Opens, StartLine, Unkept, gates};
 use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskContext, Timing};
 use crate::chain::AnyCollector;
 use crate::checkpoint::NodeIdentity;
+use crate::iteration::{EachSuperstep, LoopInput, STORE_SEGMENTS};
 use crate::runtime::{Edge, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route};
 use crate::time::{AssignedSource, AssigningOperator};
-use crate::{Batch, Clock, OperatorContext, Result};
+use crate::{Batch, Clock, Operator, OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
 use std::any::TypeId;
 use std::sync::Arc;
@@ -33,7 +34,15 @@ struct Chain {
 impl Graph {
     /// Fuses chains and gives the runtime its plan. Nodes of the plan are in the order of the graph.
     /// `time`: the job's clock, and whether it runs in streaming mode.
-    pub(crate) fn lower(self, name: &str, spill: &SpillManager, pot: &Reservation, time: (&Clock, bool)) -> Lowered {
+    /// `checkpointed`: whether somebody keeps its state.
+    pub(crate) fn lower(
+        self,
+        name: &str,
+        spill: &SpillManager,
+        pot: &Reservation,
+        time: (&Clock, bool),
+        checkpointed: bool,
+    ) -> Lowered {
         let description = self.describe();
         let consumers = self.consumers();
         let (waits, opens) = self.hang_gates();
@@ -49,8 +58,21 @@ impl Graph {
             chains[chain].nodes.push(id);
             place[id] = chain;
         }
+        let inside = self.loops();
+        let watched = (0..self.nodes.len()).map(|id| match self.nodes[id].body {
+            Body::LoopHead(_) => self.constants(id, &inside),
+            _ => Vec::new(),
+        });
+        let watched: Vec<Vec<(NodeId, usize)>> = watched.collect();
+        let anew = (0..self.nodes.len()).map(|id| {
+            let anew = inside[id].is_some() && self.nodes[id].runs_anew();
+            anew.then(|| Anew { inputs: self.loop_inputs(id, &inside), checkpointed })
+        });
+        let anew: Vec<Option<Anew>> = anew.collect();
+        // Exits and heads of streaming loops are made by the runtime itself.
+        let made = chains.iter().filter(|chain| !matches!(self.nodes[chain.nodes[0]].body, Body::LoopExit | Body::StreamingLoopHead));
+        let start = StartLine::new(made.count());
         let nodes = self.nodes.into_iter().map(Arc::new).collect::<Vec<_>>();
-        let start = StartLine::new(chains.len());
         let metrics: Vec<Arc<NodeMetrics>> = chains.iter().map(|_| Arc::default()).collect();
         let ample = pot.minimum() * AMPLE <= pot.limit();
         let spills: Vec<SpillManager> = chains.iter().map(|_| spill.counted()).collect();
@@ -71,11 +93,16 @@ impl Graph {
                 start: start.clone(),
                 clock: time.0.clone(),
                 streaming: time.1,
+                unkept: checkpointed && inside[chain.nodes[0]].is_none() && members.iter().any(|node| node.is_unkept()),
+                anew: anew[chain.nodes[0]].clone(),
             };
+            let forward = members[0].inputs.iter().map(|i| edge(i, &place));
+            let watches = watched[chain.nodes[0]].iter().map(|(node, port)| Edge::new(place[*node], *port, Route::Watch));
+            let feedback = members[0].feedback.iter().map(|i| edge(i, &place).feedback());
             PlanNode {
                 id,
                 name: labels.join(" -> "),
-                inputs: members[0].inputs.iter().map(|i| edge(i, &place)).collect(),
+                inputs: forward.chain(watches).chain(feedback).collect(),
                 outputs: members.last().map_or(0, |n| n.outputs + n.sides.len()),
                 kind: kind(members, waits[chain.nodes[0]].clone(), opens[chain.nodes[0]].clone(), resources),
             }
@@ -102,7 +129,7 @@ impl Graph {
     /// How many inputs each node feeds.
     fn consumers(&self) -> Vec<usize> {
         let mut consumers = vec![0; self.nodes.len()];
-        for input in self.nodes.iter().flat_map(|n| &n.inputs) {
+        for input in self.nodes.iter().flat_map(|n| n.inputs.iter().chain(&n.feedback)) {
             consumers[input.node] += 1;
         }
         consumers
@@ -123,6 +150,7 @@ fn edge(input: &Input, place: &[usize]) -> Edge {
     let route = match &input.distribution {
         Distribution::Forward => Route::Forward,
         Distribution::Broadcast => Route::Broadcast,
+        Distribution::Watch => Route::Watch,
         Distribution::Rebalance => Route::Rebalance,
         Distribution::Hash { partitioner, .. } | Distribution::Range { partitioner, .. } => Route::Partition(partitioner.clone()),
         Distribution::FirstProcess { workers } => {
@@ -162,9 +190,25 @@ struct Resources {
     start: Arc<StartLine>,
     clock: Clock,
     streaming: bool,
+    /// In a job with checkpoints: whether it has no state that a checkpoint could have, and is not in a loop.
+    unkept: bool,
+    /// For an operation in a loop that begins anew in each superstep.
+    anew: Option<Anew>,
+}
+
+/// How an operation in a loop is given its inputs in each superstep.
+#[derive(Clone)]
+struct Anew {
+    inputs: Vec<LoopInput>,
+    checkpointed: bool,
 }
 
 impl Resources {
+    /// Has an operator without state refuse checkpoints while it holds records.
+    fn kept(&self, operator: Box<dyn Operator>) -> Box<dyn Operator> {
+        if self.unkept { Box::new(Unkept::new(operator)) } else { operator }
+    }
+
     fn task(&self, operator: &OperatorContext) -> TaskContext {
         TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory)
             .with_sides(&self.sides)
@@ -172,15 +216,41 @@ impl Resources {
     }
 }
 
+/// An operation of a loop that begins anew in each superstep.
+fn each_superstep(make: super::OperatorFactory, Anew { inputs, checkpointed }: Anew, resources: Resources) -> NodeKind {
+    let stores = inputs.iter().filter(|input| input.constant).count() * STORE_SEGMENTS;
+    NodeKind::Operator(Arc::new(move |context| {
+        let task = resources.task(context);
+        let operator = EachSuperstep::open(make.clone(), inputs.clone(), resources.memory - stores, checkpointed, &task)?;
+        resources.start.arrive(context);
+        Ok(Box::new(operator))
+    }))
+}
+
 fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>, resources: Resources) -> NodeKind {
     match &members[0].body {
+        Body::LoopHead(make) => {
+            let make = make.clone();
+            NodeKind::IterationHead(Arc::new(move |context| {
+                let head = make(&resources.task(context))?;
+                resources.start.arrive(context);
+                Ok(head)
+            }))
+        }
+        Body::StreamingLoopHead => NodeKind::StreamingLoopHead,
+        Body::LoopExit => NodeKind::LoopExit,
+        Body::Operator(make) if resources.anew.is_some() => {
+            let mut resources = resources;
+            let anew = resources.anew.take().unwrap_or_else(|| unreachable!("looked at above"));
+            each_superstep(make.clone(), anew, resources)
+        }
         Body::Operator(make) => match (opens, members[0].build_input) {
             (Some(gate), Some(build)) => {
                 let make = make.clone();
                 NodeKind::Operator(Arc::new(move |context| {
                     let operator = make(&resources.task(context))?;
                     resources.start.arrive(context);
-                    Ok(Box::new(Opens::new(operator, build, &gate, context)))
+                    Ok(resources.kept(Box::new(Opens::new(operator, build, &gate, context))))
                 }))
             }
             _ => {
@@ -188,7 +258,7 @@ fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>
                 NodeKind::Operator(Arc::new(move |context| {
                     let operator = make(&resources.task(context))?;
                     resources.start.arrive(context);
-                    Ok(operator)
+                    Ok(resources.kept(operator))
                 }))
             }
         },
@@ -206,7 +276,7 @@ fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>
             let make: OperatorFactory = Arc::new(move |context| {
                 let (Body::Link { head, .. } | Body::Sink { head, .. }) = &members[0].body else { unreachable!("matched above") };
                 let task = resources.task(context);
-                let chain = head(collector(&members, &task)?)?;
+                let chain = resources.kept(head(collector(&members, &task)?)?);
                 resources.start.arrive(context);
                 Ok(if assigns { Box::new(AssigningOperator::new(chain, &task)) } else { chain })
             });
@@ -223,6 +293,6 @@ fn collector(steps: &[Arc<Node>], context: &TaskContext) -> Result<AnyCollector>
             let next = if steps.len() == 1 { port(0) } else { collector(&steps[1..], context)? };
             make(context, next)
         }
-        Body::Source { .. } | Body::Operator(_) => unreachable!("only steps are fused behind the first node"),
+        _ => unreachable!("only steps are fused behind the first node"),
     }
 }

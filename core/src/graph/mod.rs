@@ -8,6 +8,7 @@
 mod ends;
 mod explain;
 mod gate;
+mod loops;
 mod lower;
 mod memory;
 mod task;
@@ -15,12 +16,14 @@ mod task;
 pub use explain::{GraphDescription, InputDescription, NodeDescription};
 pub(crate) use lower::Lowered;
 pub(crate) use task::NodeMetrics;
-pub use task::{OperatorStats, TaskContext};
+pub use task::{OperatorStats, SuperstepReport, TaskContext};
 
 use crate::chain::AnyCollector;
+use crate::iteration::IterationHead;
 use crate::runtime::{BatchCodec, Partitioner};
 use crate::{Config, Error, Operator, Result, Source};
 use std::any::TypeId;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Index of a node in its graph.
@@ -50,6 +53,10 @@ pub(crate) struct Node {
     /// Segments that each worker's instance reserves before it accepts input.
     pub(crate) memory: usize,
     pub(crate) outputs: usize,
+    /// Of the head of a loop: what comes back to it, of nodes behind it.
+    pub(crate) feedback: Vec<Input>,
+    /// In a loop it runs as it is: it knows of supersteps.
+    pub(crate) aware: bool,
     /// Side outputs that somebody asked for, by name and record type: ports from 1 on.
     pub(crate) sides: Vec<(String, TypeId)>,
     /// When it gives its results.
@@ -102,6 +109,8 @@ pub(crate) enum Distribution {
     Forward,
     /// To all workers.
     Broadcast,
+    /// To nobody: only how far the sender is.
+    Watch,
     /// Batches in turn to all workers.
     Rebalance,
     /// By the hash of a key.
@@ -133,6 +142,8 @@ pub(crate) type SinkFactory = Arc<dyn Fn(&TaskContext) -> Result<AnyCollector> +
 pub(crate) type SourceFactory = Arc<dyn Fn(&TaskContext, AnyCollector) -> Result<Box<dyn Source>> + Send + Sync>;
 /// Makes an operator instance.
 pub(crate) type OperatorFactory = Arc<dyn Fn(&TaskContext) -> Result<Box<dyn Operator>> + Send + Sync>;
+/// Makes a head of a loop.
+pub(crate) type LoopHeadFactory = Arc<dyn Fn(&TaskContext) -> Result<Box<dyn IterationHead>> + Send + Sync>;
 /// Makes the operator at the head of a chain.
 pub(crate) type HeadFactory = Arc<dyn Fn(AnyCollector) -> Result<Box<dyn Operator>> + Send + Sync>;
 /// Makes the collector that ends a chain at an output port.
@@ -166,6 +177,12 @@ pub(crate) enum Body {
     },
     /// Anything else.
     Operator(OperatorFactory),
+    /// Where a loop of supersteps begins: its result is output 1.
+    LoopHead(LoopHeadFactory),
+    /// Where a loop over a stream that need not end begins.
+    StreamingLoopHead,
+    /// Where records leave a loop.
+    LoopExit,
 }
 
 impl Graph {
@@ -186,27 +203,55 @@ impl Graph {
         })
     }
 
-    /// The part of the graph that `roots` need.
-    pub(crate) fn upstream_of(&self, roots: &[NodeId]) -> Self {
-        let mut needed = vec![false; self.nodes.len()];
-        for id in (0..self.nodes.len()).rev() {
-            needed[id] |= roots.contains(&id);
-            if needed[id] {
-                self.nodes[id].inputs.iter().for_each(|i| needed[i.node] = true);
+    /// A node and all that it needs, around loops too.
+    fn upstream(&self, id: NodeId) -> BTreeSet<NodeId> {
+        let (mut found, mut set) = (vec![id], BTreeSet::new());
+        while let Some(id) = found.pop() {
+            if set.insert(id) {
+                found.extend(self.nodes[id].inputs.iter().chain(&self.nodes[id].feedback).map(|input| input.node));
             }
         }
+        set
+    }
+
+    /// The part of the graph that `roots` need.
+    pub(crate) fn upstream_of(&self, roots: &[NodeId]) -> Self {
+        let needed: BTreeSet<NodeId> = roots.iter().flat_map(|root| self.upstream(*root)).collect();
         let mut place = vec![usize::MAX; self.nodes.len()];
         let mut part = Self::default();
-        for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| needed[*id]) {
+        for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| needed.contains(id)) {
             let mut node = node.clone();
             node.inputs.iter_mut().for_each(|i| i.node = place[i.node]);
             place[id] = part.add(node);
         }
+        part.nodes.iter_mut().flat_map(|node| &mut node.feedback).for_each(|input| input.node = place[input.node]);
+        part.reserve_for_loops();
         part
     }
 }
 
 impl Node {
+    /// An operator on these inputs.
+    pub(crate) fn operator(kind: &'static str, inputs: Vec<Input>, make: OperatorFactory) -> Self {
+        Self {
+            kind,
+            name: None,
+            uid: None,
+            detail: String::new(),
+            inputs,
+            build_input: None,
+            body: Body::Operator(make),
+            memory: 0,
+            outputs: 1,
+            feedback: Vec::new(),
+            aware: false,
+            sides: Vec::new(),
+            timing: Timing::AsTheyCome,
+            bounded: true,
+            estimate: None,
+        }
+    }
+
     /// Says how many segments each worker's instance reserves.
     #[must_use]
     pub(crate) fn reserves(self, memory: usize) -> Self {
@@ -235,6 +280,7 @@ impl Distribution {
         match self {
             Self::Forward => "forward",
             Self::Broadcast => "broadcast",
+            Self::Watch => "watch",
             Self::Rebalance => "rebalance",
             Self::Hash { .. } => "hash",
             Self::Range { .. } => "range",

@@ -6,7 +6,8 @@ use serde::Serialize;
 use std::any::TypeId;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 /// What an operator's factory is given: the runtime's context, and what the jobs of an environment share.
@@ -27,6 +28,8 @@ pub struct TaskContext {
     splits: SplitTimes,
     /// Segments that the node's description promised and this instance has not reserved yet.
     promised: Arc<AtomicUsize>,
+    /// What was reserved for one operator after the other, in a loop.
+    own: Option<Reservation>,
     /// Side outputs that somebody asked for: ports from 1 on.
     sides: Arc<[(String, TypeId)]>,
     /// What the keys of the operator's state are.
@@ -49,6 +52,7 @@ impl TaskContext {
             pot: pot.clone(),
             ample,
             promised: Arc::new(promised.into()),
+            own: None,
             sides: Arc::default(),
             keys: KeyType::default(),
             splits: SplitTimes::new(&Clock::system()),
@@ -61,6 +65,11 @@ impl TaskContext {
     pub(crate) fn with_sides(mut self, sides: &Arc<[(String, TypeId)]>) -> Self {
         self.sides = sides.clone();
         self
+    }
+
+    /// The same, of an operator that takes its share of this reservation.
+    pub(crate) fn with_own(self, reservation: Reservation) -> Self {
+        Self { own: Some(reservation), ..self }
     }
 
     /// The same, by this clock; whether in streaming mode.
@@ -116,6 +125,9 @@ impl TaskContext {
     /// # Errors
     /// More than was said, and the pool has not so much.
     pub fn reserve(&self, segments: usize) -> Result<Reservation> {
+        if let Some(own) = &self.own {
+            return Ok(own.clone());
+        }
         let promised = self.promised.load(Relaxed);
         debug_assert!(segments <= promised, "`{}` reserves {segments} segments, its node said {promised}", self.name);
         self.promised.store(promised.saturating_sub(segments), Relaxed);
@@ -153,9 +165,42 @@ pub(crate) struct NodeMetrics {
     /// Keyed state: each instance adds and takes off what its own grows and shrinks by.
     pub(crate) state_bytes: AtomicI64,
     pub(crate) state_entries: AtomicI64,
+    /// Of the head of a loop: its supersteps; the last [`SUPERSTEPS_KEPT`] of them.
+    supersteps: Mutex<VecDeque<SuperstepReport>>,
+}
+
+/// Supersteps of a loop that are remembered.
+const SUPERSTEPS_KEPT: usize = 1024;
+
+/// What a superstep of a loop was like, on all workers of all processes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SuperstepReport {
+    /// Its number, counted from 0.
+    pub superstep: u64,
+    /// Records of its result: what the next one is given.
+    pub workset: u64,
+    /// The values of the loop's aggregators that are numbers, by name.
+    pub values: Vec<(String, f64)>,
+    /// How long it took.
+    pub seconds: f64,
 }
 
 impl NodeMetrics {
+    /// A superstep has ended.
+    pub(crate) fn superstep_ended(&self, report: SuperstepReport) {
+        let mut supersteps = self.supersteps.lock().unwrap_or_else(|e| e.into_inner());
+        if supersteps.len() == SUPERSTEPS_KEPT {
+            supersteps.pop_front();
+        }
+        supersteps.push_back(report);
+    }
+
+    /// The supersteps from this one on.
+    pub(crate) fn supersteps(&self, from: u64) -> Vec<SuperstepReport> {
+        let supersteps = self.supersteps.lock().unwrap_or_else(|e| e.into_inner());
+        supersteps.iter().filter(|report| report.superstep >= from).cloned().collect()
+    }
+
     /// A part of the input, of so many bytes of a file, was read to its end.
     pub(crate) fn part_read(&self, bytes: u64) {
         self.first_part.get_or_init(Instant::now);

@@ -6,7 +6,8 @@ use super::inlet::Inlet;
 use super::instance::Instance;
 use super::job::{Job, flatten, named};
 use super::operator::{OperatorHarness, Role};
-use super::outlet::{OutEdge, Outlets};
+use super::lockstep_head::LockstepHead;
+use super::outlet::{OutEdge, Outlets, Place};
 use super::parcel::{Delivery, Parcel};
 use super::plan::{NodeKind, OperatorFactory, PlanNode, Route};
 use super::source::SourceHarness;
@@ -52,6 +53,18 @@ pub(super) fn build(job: &Arc<Job>, scope: Scope<'_, Time>) {
     }
 }
 
+/// Where an edge between these nodes lies.
+fn place(job: &Job, from: usize, to: usize) -> Place {
+    let head = |node: usize| matches!(job.plan.nodes[node].kind, NodeKind::IterationHead(_)).then_some(node);
+    let (from_loop, to_loop) = (job.lockstep[from].or(head(from)), job.lockstep[to].or(head(to)));
+    match from_loop {
+        None if job.in_loop[from] && job.in_loop[to] => Place::Borrowed,
+        None => Place::Outside,
+        Some(_) if from_loop == to_loop => Place::InLoop,
+        Some(_) => Place::Leaving,
+    }
+}
+
 /// Added to the input of a feedback edge to name the stream before it has passed the loop's edge.
 const FEEDBACK: usize = usize::MAX / 2;
 
@@ -79,7 +92,10 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
             Inlet { handle, valve, codec: edge.codec.clone(), credits: job.credits(node.id, input, worker), ended: false }
         })
         .collect();
-    let disconnected = matches!(node.kind, NodeKind::LoopExit | NodeKind::StreamingLoopHead | NodeKind::TimestampAssigner(_));
+    let disconnected = matches!(
+        node.kind,
+        NodeKind::IterationHead(_) | NodeKind::LoopExit | NodeKind::StreamingLoopHead | NodeKind::TimestampAssigner(_)
+    );
     let mut ports = Vec::new();
     for edges in edges_from(job, node.id) {
         let mut port = Vec::new();
@@ -89,8 +105,7 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
             let (output, stream) = builder.new_output_connection::<Parcel, _>(connection.collect::<Vec<_>>());
             let feedback = job.plan.nodes[edge.0].inputs[edge.1].feedback;
             streams.insert(if feedback { (edge.0, edge.1 + FEEDBACK) } else { edge }, stream);
-            let in_loop = job.in_loop[node.id] && job.in_loop[edge.0];
-            port.push(OutEdge::new(job, worker, edge, output, in_loop));
+            port.push(OutEdge::new(job, worker, edge, output, place(job, node.id, edge.0)));
         }
         ports.push(port);
     }
@@ -115,6 +130,7 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
             Ok(operator)
         })
     };
+    let constant = node.inputs.iter().map(|edge| place(job, edge.from, node.id) != Place::InLoop).collect();
     let feedback = node.inputs.iter().take_while(|e| !e.feedback).count();
     let mut harness = match &node.kind {
         NodeKind::Source(factory) => {
@@ -130,8 +146,12 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
             Harness::Source(SourceHarness::new(instance, source))
         }
         NodeKind::Operator(factory) => {
-            let role = if job.in_loop[node.id] { Role::InLoop } else { Role::Plain };
-            Harness::Operator(OperatorHarness::new(instance, operator(factory), role, inlets))
+            let role = match job.lockstep[node.id] {
+                Some(_) => Role::Lockstep,
+                None if job.in_loop[node.id] => Role::InLoop,
+                None => Role::Plain,
+            };
+            Harness::Operator(OperatorHarness::new(instance, operator(factory), role, inlets).constant(constant))
         }
         NodeKind::TimestampAssigner(factory) => {
             Harness::Operator(OperatorHarness::new(instance, operator(factory), Role::Assigner, inlets))
@@ -139,6 +159,12 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
         NodeKind::LoopExit => Harness::Operator(OperatorHarness::new(instance, Some(Box::new(Pass)), Role::LoopExit, inlets)),
         NodeKind::LoopHead => {
             Harness::Operator(OperatorHarness::new(instance, Some(Box::new(Pass)), Role::LoopHead(feedback), inlets))
+        }
+        NodeKind::IterationHead(factory) => {
+            let head = make(job, node, || factory(&context));
+            let mut head = LockstepHead::new(instance, head, inlets, feedback);
+            make(job, node, || restored(job, &context)?.map_or(Ok(()), |state| head.restore(state)));
+            Harness::LockstepHead(head)
         }
         NodeKind::StreamingLoopHead => {
             let state = make(job, node, || restored(job, &context)).flatten();
@@ -163,6 +189,7 @@ enum Harness {
     Source(SourceHarness),
     Operator(OperatorHarness),
     StreamingHead(StreamingHead),
+    LockstepHead(LockstepHead),
 }
 
 impl Harness {
@@ -171,6 +198,7 @@ impl Harness {
             Self::Source(harness) => &mut harness.instance,
             Self::Operator(harness) => &mut harness.instance,
             Self::StreamingHead(harness) => &mut harness.instance,
+            Self::LockstepHead(harness) => &mut harness.instance,
         }
     }
 
@@ -178,8 +206,8 @@ impl Harness {
         match self {
             Self::Source(harness) => harness.restored(watermark, ended),
             Self::Operator(harness) => harness.restored(watermark, ended),
-            // It takes back its part by itself.
-            Self::StreamingHead(_) => {}
+            // They take back their parts by themselves.
+            Self::StreamingHead(_) | Self::LockstepHead(_) => {}
         }
     }
 
@@ -188,6 +216,7 @@ impl Harness {
             Self::Source(harness) => harness.activate(),
             Self::Operator(harness) => harness.activate(frontiers),
             Self::StreamingHead(harness) => harness.activate(frontiers),
+            Self::LockstepHead(harness) => harness.activate(frontiers),
         }
     }
 }

@@ -3,15 +3,23 @@
 use super::counters::{InstanceCounters, add};
 use super::epochs::{BarrierCost, SnapshotPart};
 use super::job::{Job, named};
-use super::outlet::Outlets;
+use super::outlet::{Outlets, Place};
 use super::time::Time;
 use super::wake::Wake;
 use crate::{Error, Result, Snapshot};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use timely::dataflow::operators::Capability;
 use timely::scheduling::Activator;
+
+thread_local!(static ACTIVATIONS: Cell<u64> = const { Cell::new(0) });
+
+/// How many activations there have been on this worker.
+pub(super) fn activations() -> u64 {
+    ACTIVATIONS.get()
+}
 
 pub(super) struct Instance {
     pub job: Arc<Job>,
@@ -65,7 +73,7 @@ impl Instance {
     /// the records of a superstep.
     pub(super) fn hand_out(&mut self, capabilities: Vec<Capability<Time>>) {
         for (edge, capability) in self.outlets.edges().zip(capabilities) {
-            edge.capability = (!edge.in_loop).then_some(capability);
+            edge.capability = (edge.place != Place::Borrowed).then_some(capability);
         }
         self.at.epoch = self.epoch;
         self.outlets.downgrade(self.at);
@@ -74,6 +82,7 @@ impl Instance {
     /// An activation begins: what wakes the harness from here on leads to another one.
     pub(super) fn begin(&mut self) -> Instant {
         self.wake.running();
+        ACTIVATIONS.set(ACTIVATIONS.get() + 1);
         let start = Instant::now();
         let now = self.job.counters.nanos(start);
         if std::mem::take(&mut self.blocked) { &self.counters.blocked } else { &self.counters.idle }.stop(now);
@@ -140,6 +149,13 @@ impl Instance {
     pub(super) fn pass_barrier(&mut self, snapshot: Snapshot, cost: BarrierCost) -> Result<()> {
         self.outlets.flush()?;
         self.save(self.epoch, snapshot, cost);
+        self.enter_next_epoch()
+    }
+
+    /// As [`Instance::pass_barrier`], of an operator that has no state to hand over: no checkpoint comes of the epoch.
+    pub(super) fn pass_barrier_without(&mut self, why: &str) -> Result<()> {
+        self.outlets.flush()?;
+        self.job.refuse(self.epoch, format!("`{}` {why}", self.name()));
         self.enter_next_epoch()
     }
 

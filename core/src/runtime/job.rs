@@ -6,13 +6,13 @@ use super::credit::CreditReturn;
 use super::epochs::{Agreement, Barrier, CheckpointStore, Completion, Epochs, Fates, SnapshotPart};
 use super::idle::{Status, Statuses};
 use super::permit::{EdgeBudget, Gate};
-use super::plan::Plan;
+use super::plan::{NodeKind, Plan};
 use super::schedule::BarrierPolicy;
 use super::wake::Wake;
 use crate::{Clock, Error, Result, Shared};
 use fluvial_memory::MemoryManager;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -95,6 +95,8 @@ pub(super) struct Job {
     pub mesh: Arc<MeshShared>,
     pub plan: Arc<Plan>,
     pub in_loop: Vec<bool>,
+    /// By node: the head of the loop of common supersteps in which it lies.
+    pub lockstep: Vec<Option<usize>>,
     pub topology: Topology,
     pub options: JobOptions,
     pub memory: MemoryManager,
@@ -105,6 +107,8 @@ pub(super) struct Job {
     pub stash: Arc<Gate>,
     pub statuses: Statuses,
     pub rounds: Rounds,
+    /// Heads of loops of common supersteps, of this process, that take records from outside, and those of loops that go on.
+    pub loops: (AtomicUsize, AtomicUsize),
     /// The barrier that sources are to pass: the epoch after it.
     requested: AtomicU64,
     fates: Mutex<Fates>,
@@ -144,6 +148,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Job {
     pub(super) fn new(id: u64, mesh: Arc<MeshShared>, plan: Plan, options: JobOptions, memory: MemoryManager) -> Self {
         let topology = mesh.topology;
+        let heads = plan.nodes.iter().filter(|node| matches!(node.kind, NodeKind::IterationHead(_))).count() * topology.threads;
         let gates_of = |_| (0..topology.workers()).map(|_| Gate::new(options.edge_budget, topology.processes)).collect();
         let first_epoch = options.checkpoints.as_ref().map_or(0, |store| store.first_epoch());
         let gates: Vec<Vec<Vec<Arc<Gate>>>> = plan.nodes.iter().map(|n| n.inputs.iter().map(gates_of).collect()).collect();
@@ -151,10 +156,12 @@ impl Job {
             id,
             mesh,
             in_loop: plan.in_loop(),
+            lockstep: plan.lockstep(),
             counters: Arc::new(JobCounters::new(id, &plan, topology, options.edge_budget, &gates)),
             stash: Gate::new(EdgeBudget::Bytes(options.stash_bytes), 1),
             statuses: Statuses::default(),
             rounds: Rounds::default(),
+            loops: (heads.into(), 0.into()),
             requested: AtomicU64::new(first_epoch),
             fates: Mutex::default(),
             agreement: Mutex::new(Agreement::new(first_epoch)),
@@ -271,6 +278,11 @@ impl Job {
         epoch == self.first_epoch || self.fate(epoch - 1).is_some()
     }
 
+    /// Whether a barrier is of use: before a loop begins, operators without state may hold records.
+    pub(super) fn takes_barriers(&self) -> bool {
+        self.loops.0.load(SeqCst) == 0 || self.loops.1.load(SeqCst) > 0
+    }
+
     /// Asks for a barrier in all processes.
     pub(super) fn trigger(&self) {
         self.mesh.send(0, Message::Trigger { job: self.id });
@@ -341,6 +353,12 @@ impl Job {
             Some(store) => store.save(part, Box::new(done)),
             None => done(Ok(())),
         }
+    }
+
+    /// An instance passes the end of an epoch and can hand nothing over.
+    pub(super) fn refuse(&self, epoch: u64, why: String) {
+        lock(&self.epochs).acknowledge(epoch, false, Err(Error::Checkpoint(why)));
+        self.report_passed();
     }
 
     fn report_passed(&self) {
@@ -508,21 +526,35 @@ impl Job {
     }
 }
 
-/// Rounds of streaming loops that are about to end: how many heads have ended one, and what they sent in it.
+/// What the heads of a loop on all workers tell each other beside the data, by node and round. Of a streaming loop that is
+/// about to end: how many batches each sent in a round. Of a loop of common supersteps that is about to begin: the epoch that
+/// each could begin in.
 #[derive(Default)]
-pub(super) struct Rounds(Mutex<HashMap<(usize, u64), (usize, u64)>>);
+pub(super) struct Rounds(Mutex<HashMap<(usize, u64), Round>>);
+
+#[derive(Clone, Copy, Default)]
+struct Round {
+    heads: usize,
+    sum: u64,
+    largest: u64,
+}
 
 impl Rounds {
     fn ended(&self, node: usize, round: u64, sent: u64) -> usize {
         let mut rounds = lock(&self.0);
         let entry = rounds.entry((node, round)).or_default();
-        *entry = (entry.0 + 1, entry.1 + sent);
-        entry.0
+        *entry = Round { heads: entry.heads + 1, sum: entry.sum + sent, largest: entry.largest.max(sent) };
+        entry.heads
     }
 
     /// Once all `workers` heads have ended the round: what they sent in it.
     pub(super) fn sent(&self, node: usize, round: u64, workers: usize) -> Option<u64> {
-        lock(&self.0).get(&(node, round)).filter(|(ended, _)| *ended == workers).map(|(_, sent)| *sent)
+        lock(&self.0).get(&(node, round)).filter(|round| round.heads == workers).map(|round| round.sum)
+    }
+
+    /// Once all `workers` heads have said something in the round: the largest of it.
+    pub(super) fn latest(&self, node: usize, round: u64, workers: usize) -> Option<u64> {
+        lock(&self.0).get(&(node, round)).filter(|round| round.heads == workers).map(|round| round.largest)
     }
 }
 

@@ -7,6 +7,7 @@ use super::idle::Status;
 use super::inlet::{Arrived, Inlet};
 use super::instance::Instance;
 use super::job::flatten;
+use super::lockstep_head;
 use super::permit::Permit;
 use super::supersteps::{Due, Supersteps};
 use super::ticker::Ticker;
@@ -31,7 +32,9 @@ pub(super) enum Role {
     LoopExit,
     /// The watermark is the operator's own.
     Assigner,
-    /// It works superstep by superstep, inside a bulk or delta loop.
+    /// It works superstep by superstep, in a loop of common supersteps: each begins and ends for it whether it brings records or not.
+    Lockstep,
+    /// It works superstep by superstep, in a loop that ends when it is empty.
     InLoop,
     /// As `InLoop`, at the head; feedback comes from this input on.
     LoopHead(usize),
@@ -53,6 +56,10 @@ pub(super) struct OperatorHarness {
     /// Batches of this epoch that come before those on the channels.
     ready: VecDeque<Stashed>,
     supersteps: Option<Supersteps>,
+    /// Of an operator of common supersteps: the inputs that come from outside the loop.
+    constant: Vec<bool>,
+    /// Its batches of later supersteps.
+    ahead: VecDeque<Stashed>,
     ticker: Ticker,
     /// Whether work beside the operator's calls has been looked at in this activation.
     looked: bool,
@@ -149,6 +156,8 @@ impl OperatorHarness {
             stash: BTreeMap::new(),
             ready: VecDeque::new(),
             supersteps,
+            constant: Vec::new(),
+            ahead: VecDeque::new(),
             ticker: Ticker::default(),
             looked: false,
             finished: false,
@@ -157,6 +166,12 @@ impl OperatorHarness {
             had_ended: false,
             aligning: None,
         }
+    }
+
+    /// Says which inputs come from outside the loop that the operator is in.
+    pub(super) fn constant(mut self, constant: Vec<bool>) -> Self {
+        self.constant = constant;
+        self
     }
 
     /// The operator has taken back state of a checkpoint: of this event time, and whether it had ended.
@@ -275,9 +290,15 @@ impl OperatorHarness {
 
     /// Takes one batch off a channel. One that must wait gives back its permit: a permit never waits for progress.
     fn take(&mut self) -> Result<Step> {
+        let lockstep = self.role == Role::Lockstep;
+        // What comes from outside a loop is there before the first superstep begins.
+        let outside = lockstep && (0..self.inlets.len()).any(|i| self.constant[i] && !self.inlets[i].ended);
         for _ in 0..self.inlets.len() {
             let input = self.turn;
             self.turn = (self.turn + 1) % self.inlets.len();
+            if outside && !self.constant[input] {
+                continue;
+            }
             let Some(Arrived { batch, permit, capability }) = self.inlets[input].next()? else { continue };
             self.instance.bytes_in += permit.bytes(self.instance.job.options.edge_budget, &batch);
             if let Some(supersteps) = &mut self.supersteps {
@@ -295,6 +316,10 @@ impl OperatorHarness {
                 self.stash.entry(time.epoch).or_default().push_back(stashed);
                 return Ok(Step::Worked);
             }
+            if lockstep && time.superstep > self.instance.at().superstep {
+                self.ahead.push_back(Stashed { input, time, batch, _room: Permit::None });
+                return Ok(Step::Worked);
+            }
             return self.deliver(input, batch, permit);
         }
         Ok(Step::Idle)
@@ -308,7 +333,7 @@ impl OperatorHarness {
     }
 
     fn held_back(&self) -> impl Iterator<Item = &Stashed> {
-        self.ready.iter().chain(self.stash.values().flatten())
+        self.ready.iter().chain(&self.ahead).chain(self.stash.values().flatten())
     }
 
     /// Announces what the frontiers say, one thing at a time: a watermark first, at the old time; then a barrier, which
@@ -325,6 +350,11 @@ impl OperatorHarness {
             let progress = self.call(|o, out| o.on_watermark(watermark, out))?;
             return self.begin(Call::Watermark(watermark), progress, Permit::None).map(Some);
         }
+        if self.role == Role::Lockstep
+            && let Some(step) = self.end_of_superstep(view)?
+        {
+            return Ok(Some(step));
+        }
         if self.role == Role::Plain && view.superstep > self.instance.at().superstep && !view.all_ended {
             let held_back = self.held_back().map(|s| s.time.superstep).min();
             self.instance.advance(view.superstep.min(held_back.unwrap_or(u64::MAX)), i64::MIN)?;
@@ -333,9 +363,15 @@ impl OperatorHarness {
         let at_rest = self.ready.is_empty() && self.supersteps.as_ref().is_none_or(|s| !s.busy_in(epoch));
         if view.epoch > epoch && at_rest {
             if !view.all_ended || !self.stash.is_empty() {
-                let (snapshot, cost) = self.snapshot(epoch)?;
-                self.instance.pass_barrier(snapshot, cost)?;
-                self.ready = self.stash.remove(&self.instance.epoch).unwrap_or_default();
+                match self.call(|o, _| Ok(o.refuses_snapshot()))? {
+                    Some(why) => self.instance.pass_barrier_without(&why)?,
+                    None => {
+                        let (snapshot, cost) = self.snapshot(epoch)?;
+                        self.instance.pass_barrier(snapshot, cost)?;
+                    }
+                }
+                let freed = self.stash.remove(&self.instance.epoch).unwrap_or_default();
+                self.admit(freed);
                 return Ok(Some(Step::Worked));
             }
         } else if view.epoch > epoch {
@@ -361,6 +397,32 @@ impl OperatorHarness {
             return self.begin(Call::Finish, progress, Permit::None).map(Some);
         }
         Ok(None)
+    }
+
+    /// In a loop of common supersteps: ends the current one, if it is over.
+    fn end_of_superstep(&mut self, view: &View<'_>) -> Result<Option<Step>> {
+        let current = self.instance.at().superstep;
+        // A loop's end may be seen before that of its last superstep, where nobody waits for this operator.
+        let begun = || self.instance.job.lockstep[self.instance.node].map_or(0, lockstep_head::begun);
+        let over = if view.all_ended { begun() > current } else { view.superstep > current };
+        if !over || self.had_ended || self.held_back().any(|s| s.time.superstep <= current) {
+            return Ok(None);
+        }
+        let progress = self.call(|o, out| o.end_superstep(current, out))?;
+        self.begin(Call::EndSuperstep, progress, Permit::None).map(Some)
+    }
+
+    /// Takes up batches that were held back: those of the current superstep are next.
+    fn admit(&mut self, freed: VecDeque<Stashed>) {
+        if self.role != Role::Lockstep {
+            self.ready = freed;
+            return;
+        }
+        let current = self.instance.at().superstep;
+        for stashed in freed {
+            let queue = if stashed.time.superstep > current { &mut self.ahead } else { &mut self.ready };
+            queue.push_back(stashed);
+        }
     }
 
     /// Inside a loop: what the current superstep has to do.
@@ -397,6 +459,12 @@ impl OperatorHarness {
                 self.instance.outlets.flush()?;
                 if let Some(supersteps) = &mut self.supersteps {
                     supersteps.close(&mut self.instance);
+                } else {
+                    let next = self.instance.at().superstep + 1;
+                    self.instance.advance(next, i64::MIN)?;
+                    self.instance.outlets.superstep = next;
+                    let ahead = std::mem::take(&mut self.ahead);
+                    self.admit(ahead);
                 }
             }
             Some(Call::Finish) => {
@@ -469,6 +537,7 @@ impl OperatorHarness {
         self.finished = true;
         self.pending = None;
         self.stash.clear();
+        self.ahead.clear();
         self.ready.clear();
         if let Some(supersteps) = &mut self.supersteps {
             supersteps.clear();

@@ -33,15 +33,29 @@ pub(super) struct OutEdge {
     pub output: pushers::Output<Time, Parcel>,
     /// Held while the operator may send here.
     pub capability: Option<Capability<Time>>,
-    /// Whether the edge stays inside a bulk or delta loop.
-    pub in_loop: bool,
+    /// How its capability moves.
+    pub place: Place,
     sender: Sender,
     distribution: Distribution,
+}
+
+/// Where an edge lies, and so what its capability is held at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Outside of loops, or in a streaming loop: at what its operator has announced.
+    Outside,
+    /// Inside a loop of [`super::plan::NodeKind::LoopHead`]: there are capabilities only for supersteps that brought records.
+    Borrowed,
+    /// Inside a loop of [`super::plan::NodeKind::IterationHead`]: at its operator's superstep.
+    InLoop,
+    /// From such a loop to what is outside, where supersteps do not count.
+    Leaving,
 }
 
 enum Distribution {
     Forward,
     Broadcast,
+    Watch,
     Rebalance { next: usize },
     Partition(Box<dyn Partitioner>),
 }
@@ -63,11 +77,12 @@ impl OutEdge {
         worker: usize,
         edge: (usize, usize),
         output: pushers::Output<Time, Parcel>,
-        in_loop: bool,
+        place: Place,
     ) -> Self {
         let description = &job.plan.nodes[edge.0].inputs[edge.1];
         let distribution = match &description.route {
             Route::Forward => Distribution::Forward,
+            Route::Watch => Distribution::Watch,
             // With one worker every route leads there.
             _ if job.topology.workers() == 1 => Distribution::Forward,
             Route::Broadcast => Distribution::Broadcast,
@@ -76,12 +91,13 @@ impl OutEdge {
         };
         let gates = if description.feedback { Vec::new() } else { job.gates[edge.0][edge.1].clone() };
         let sender = Sender { job: job.clone(), worker, gates, codec: description.codec.clone(), bytes: Cell::new(0) };
-        Self { output, capability: None, in_loop, sender, distribution }
+        Self { output, capability: None, place, sender, distribution }
     }
 
     fn full(&self) -> Option<&Arc<Gate>> {
         match self.distribution {
             Distribution::Forward => self.sender.gates.get(self.sender.worker).filter(|g| g.full()),
+            Distribution::Watch => None,
             _ => self.sender.gates.iter().find(|g| g.full()),
         }
     }
@@ -94,6 +110,7 @@ impl OutEdge {
         let targets = sender.job.topology.workers();
         match distribution {
             Distribution::Forward => sender.deliver(output, capability, sender.worker, batch),
+            Distribution::Watch => Ok(()),
             Distribution::Broadcast => {
                 for target in 1..targets {
                     sender.deliver(output, capability, target, batch.duplicate())?;
@@ -177,14 +194,23 @@ impl Outlets {
         self.edges().try_for_each(OutEdge::flush)
     }
 
-    /// Moves the capabilities of edges outside loops to `time`, where that is later.
-    pub(super) fn downgrade(&mut self, time: Time) {
-        for edge in self.edges().filter(|e| !e.in_loop) {
+    /// Moves the capabilities, but for those that are borrowed, to `time`, where that is later.
+    pub(super) fn downgrade(&mut self, now: Time) {
+        for edge in self.edges().filter(|e| e.place != Place::Borrowed) {
+            let time = if edge.place == Place::Leaving { Time { superstep: 0, ..now } } else { now };
             if let Some(capability) = &mut edge.capability
                 && *capability.time() != time
             {
                 let _ = capability.try_downgrade(&time);
             }
+        }
+    }
+
+    /// Gives up the capabilities of one port, and what partitioners hold there.
+    pub(super) fn close_port(&mut self, port: usize) {
+        for edge in self.ports.get_mut(port).into_iter().flatten() {
+            edge.capability = None;
+            edge.distribution = Distribution::Forward;
         }
     }
 
@@ -204,11 +230,12 @@ impl Output for Outlets {
         let Some(edges) = self.ports.get_mut(port) else {
             return Err(Error::Plan(format!("sent a batch to port {port}, which does not exist")));
         };
-        let Some((last, others)) = edges.split_last_mut() else { return Ok(()) };
-        for edge in others {
+        let mut edges = edges.iter_mut().filter(|edge| !matches!(edge.distribution, Distribution::Watch));
+        let Some(first) = edges.next() else { return Ok(()) };
+        for edge in edges {
             edge.send(batch.duplicate())?;
         }
-        last.send(batch)
+        first.send(batch)
     }
 
     fn congested(&self, port: usize) -> bool {

@@ -1,5 +1,6 @@
 //! The physical plan: what the runtime is asked to run. Plain data and factories; nothing here names the substrate.
 
+use crate::iteration::IterationHead;
 use crate::{Batch, Error, Operator, OperatorContext, Result, Source};
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +39,9 @@ pub type OperatorFactory = Arc<dyn Fn(&OperatorContext) -> Result<Box<dyn Operat
 /// Makes the source instance of one worker.
 pub type SourceFactory = Arc<dyn Fn(&OperatorContext) -> Result<Box<dyn Source>> + Send + Sync>;
 
+/// Makes the head instance of one worker.
+pub type HeadFactory = Arc<dyn Fn(&OperatorContext) -> Result<Box<dyn IterationHead>> + Send + Sync>;
+
 /// What a node is.
 #[derive(Clone)]
 pub enum NodeKind {
@@ -51,6 +55,11 @@ pub enum NodeKind {
     /// forward inputs enter at superstep 0, feedback of superstep `s` enters superstep `s + 1` once `s` has ended
     /// everywhere. Every node between the head and its feedback edges sees [`Operator::end_superstep`].
     LoopHead,
+    /// Where a loop begins whose supersteps all workers end together: forward inputs first, then inputs that are only
+    /// [watched](Route::Watch), then feedback edges. What leaves by output 0 goes through the loop; output 1 is the result. The
+    /// nodes that can be reached from output 0 without a [`NodeKind::LoopExit`] are in the loop, and see
+    /// [`Operator::end_superstep`] of every superstep, whether it brought them records or not.
+    IterationHead(HeadFactory),
     /// Where records leave a loop of any kind: one input, one output, outside the loop. Supersteps count from 0 again.
     LoopExit,
     /// Where a loop over an unbounded stream begins: input 0 is the forward input, the others are feedback edges; one
@@ -65,6 +74,7 @@ impl fmt::Debug for NodeKind {
             Self::Operator(_) => "Operator",
             Self::TimestampAssigner(_) => "TimestampAssigner",
             Self::LoopHead => "LoopHead",
+            Self::IterationHead(_) => "IterationHead",
             Self::LoopExit => "LoopExit",
             Self::StreamingLoopHead => "StreamingLoopHead",
         })
@@ -123,6 +133,8 @@ pub enum Route {
     Forward,
     /// Every worker.
     Broadcast,
+    /// Nobody: the receiver learns when its sender has ended, and no more.
+    Watch,
     /// The workers in turn, those with a full input last.
     Rebalance,
     /// What a partitioner decides, record by record. One partitioner an edge and sending worker.
@@ -134,6 +146,7 @@ impl fmt::Debug for Route {
         f.write_str(match self {
             Self::Forward => "forward",
             Self::Broadcast => "broadcast",
+            Self::Watch => "watch",
             Self::Rebalance => "rebalance",
             Self::Partition(_) => "partition",
         })
@@ -161,6 +174,11 @@ pub trait BatchCodec: Send + Sync {
 
     /// Rebuilds a batch from what `encode` appended.
     fn decode(&self, bytes: &[u8]) -> Result<Batch>;
+
+    /// Whether the records own no memory beside themselves.
+    fn is_flat(&self) -> bool {
+        false
+    }
 }
 
 impl Plan {
@@ -175,6 +193,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Plan`], naming the node.
     pub fn validate(&self) -> Result<()> {
+        let loops = self.lockstep();
         for (index, node) in self.nodes.iter().enumerate() {
             let wrong = |what: String| Err(Error::Plan(format!("node {index} `{}`: {what}", node.name)));
             if node.id != index {
@@ -195,6 +214,9 @@ impl Plan {
                 }
             }
             let feedback = node.inputs.iter().filter(|e| e.feedback).count();
+            if loops[index].is_some() && matches!(node.kind, NodeKind::IterationHead(_) | NodeKind::LoopHead | NodeKind::StreamingLoopHead) {
+                return wrong("a loop within a loop: end the inner one's steps in the outer one's, or run one after the other".into());
+            }
             let shape = match node.kind {
                 NodeKind::Source(_) => node.inputs.is_empty(),
                 NodeKind::Operator(_) => feedback == 0 && !node.inputs.is_empty(),
@@ -205,6 +227,10 @@ impl Plan {
                     let ordered = node.inputs.iter().skip(forward).all(|e| e.feedback);
                     let one = matches!(node.kind, NodeKind::LoopHead) || forward == 1;
                     ordered && forward > 0 && one && node.outputs == 1
+                }
+                NodeKind::IterationHead(_) => {
+                    let forward = node.inputs.len() - feedback;
+                    node.inputs.iter().skip(forward).all(|e| e.feedback) && forward > 0 && feedback > 0 && node.outputs == 2
                 }
             };
             if !shape {
@@ -238,6 +264,26 @@ impl Plan {
             for node in 0..self.nodes.len() {
                 inside[node] |= reached[node] && leads[node];
             }
+        }
+        inside
+    }
+
+    /// For each node, the [`NodeKind::IterationHead`] in whose loop it lies, if it does.
+    pub(crate) fn lockstep(&self) -> Vec<Option<usize>> {
+        let mut inside: Vec<Option<usize>> = vec![None; self.nodes.len()];
+        for node in &self.nodes {
+            if matches!(node.kind, NodeKind::LoopExit) {
+                continue;
+            }
+            // Nodes are in topological order; an edge that names a node out of it is refused elsewhere.
+            inside[node.id.min(self.nodes.len() - 1)] = node.inputs.iter().filter(|e| !e.feedback).find_map(|edge| {
+                let from = self.nodes.get(edge.from)?;
+                match (&from.kind, &edge.route) {
+                    (_, Route::Watch) => None,
+                    (NodeKind::IterationHead(_), _) => (edge.port == 0).then_some(from.id),
+                    _ => inside[from.id.min(self.nodes.len() - 1)],
+                }
+            });
         }
         inside
     }

@@ -25,6 +25,9 @@ impl Default for BarrierPolicy {
     }
 }
 
+/// When a barrier has to wait for a loop to begin: how long, before it is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// One process's part of it, driven by the thread that waits for the job.
 pub(super) struct Schedule {
     clock: Clock,
@@ -73,6 +76,9 @@ impl Barriers {
                 job.expire(epoch, self.policy.timeout);
             }
             _ => {}
+        }
+        if self.pending.is_none() && self.next <= now && !job.takes_barriers() {
+            self.next = now + self.interval.min(LOOK_AGAIN);
         }
         if self.pending.is_none() && self.next <= now {
             self.next = now + self.interval;

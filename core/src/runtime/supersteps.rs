@@ -5,6 +5,7 @@
 //! supersteps that brought it records; so an empty workset is plain quiescence.
 
 use super::instance::Instance;
+use super::outlet::Place;
 use super::time::Time;
 use crate::Batch;
 use std::collections::{BTreeMap, VecDeque};
@@ -63,7 +64,7 @@ impl Supersteps {
         let work = self.work.entry(step).or_default();
         if fresh || watermark < work.watermark {
             work.watermark = watermark;
-            let retain = |(port, edge): (usize, &mut super::outlet::OutEdge)| edge.in_loop.then(|| capability.retain(port));
+            let retain = |(port, edge): (usize, &mut super::outlet::OutEdge)| (edge.place == Place::Borrowed).then(|| capability.retain(port));
             work.capabilities = instance.outlets.edges().enumerate().map(retain).collect();
             if self.current == Some(step) {
                 lend(work, instance);
@@ -100,7 +101,7 @@ impl Supersteps {
         if let Some(step) = self.current.take() {
             self.work.remove(&step);
         }
-        instance.outlets.edges().filter(|edge| edge.in_loop).for_each(|edge| edge.capability = None);
+        instance.outlets.edges().filter(|edge| edge.place == Place::Borrowed).for_each(|edge| edge.capability = None);
     }
 
     pub(super) fn current(&self) -> Option<u64> {
@@ -134,7 +135,7 @@ impl Supersteps {
 
 /// Has the edges towards the loop send at this superstep.
 fn lend(work: &Work, instance: &mut Instance) {
-    for (edge, capability) in instance.outlets.edges().zip(&work.capabilities).filter(|(edge, _)| edge.in_loop) {
+    for (edge, capability) in instance.outlets.edges().zip(&work.capabilities).filter(|(edge, _)| edge.place == Place::Borrowed) {
         edge.capability.clone_from(capability);
     }
 }

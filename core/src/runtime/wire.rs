@@ -19,9 +19,15 @@ const CHANGES: u8 = 4;
 const ROWS: u8 = 8;
 
 pub(super) fn encode(batch: &Batch, codec: Option<&dyn BatchCodec>) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(64 + batch.byte_len() + batch.len() * 4);
+    encode_batch(batch, codec, &mut out)?;
+    Ok(out)
+}
+
+/// Appends a batch to `out`.
+pub(crate) fn encode_batch(batch: &Batch, codec: Option<&dyn BatchCodec>, out: &mut Vec<u8>) -> Result<()> {
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
     let rows = if let Records::Rows(rows) = &batch.records { Some(rows) } else { None };
-    let mut out = Vec::with_capacity(64 + batch.byte_len() + batch.len() * 4);
     out.push(
         flag(batch.position.is_some(), POSITION)
             | flag(batch.event_times.is_some(), EVENT_TIMES)
@@ -42,11 +48,16 @@ pub(super) fn encode(batch: &Batch, codec: Option<&dyn BatchCodec>) -> Result<Ve
         out.extend(changes.iter().map(|c| *c as u8));
     }
     match (rows, codec) {
-        (Some(rows), _) => encode_rows(rows, &mut out),
-        (None, Some(codec)) => codec.encode(batch, &mut out)?,
+        (Some(rows), _) => encode_rows(rows, out),
+        (None, Some(codec)) => codec.encode(batch, out)?,
         (None, None) => return Err(Error::Plan("an edge between processes needs a codec".into())),
     }
-    Ok(out)
+    Ok(())
+}
+
+/// The batch that bytes stand for.
+pub(crate) fn decode_batch(bytes: &[u8], codec: Option<&dyn BatchCodec>) -> Result<Batch> {
+    decode(bytes, codec)
 }
 
 pub(super) fn decode(bytes: &[u8], codec: Option<&dyn BatchCodec>) -> Result<Batch> {

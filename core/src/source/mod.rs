@@ -75,6 +75,8 @@ fn add_source<T: Data>(
         memory: 0,
         outputs: 1,
         sides: Vec::new(),
+        feedback: Vec::new(),
+        aware: false,
         timing: Timing::AsTheyCome,
         bounded: count.is_some(),
         estimate: count.map(|count| Estimate { bytes: count as f64 * size_of::<T>() as f64 }),

@@ -90,6 +90,8 @@ impl Env {
             memory: 0,
             outputs: 1,
             sides: Vec::new(),
+            feedback: Vec::new(),
+            aware: false,
             timing: Timing::AsTheyCome,
             bounded: true,
             estimate: Some(Estimate { bytes }),

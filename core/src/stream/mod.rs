@@ -135,6 +135,8 @@ impl<T: Data> DataStream<T> {
             memory: 0,
             outputs: 1,
             sides: Vec::new(),
+            feedback: Vec::new(),
+            aware: false,
             timing: Timing::AsTheyCome,
             bounded,
             estimate,
@@ -177,11 +179,13 @@ pub(crate) fn typed_port<T: Data>() -> PortFactory {
 
 /// Turns batches of `T`, or of serialized rows, to bytes and back.
 pub(crate) fn typed_batch_codec<T: Data>() -> Arc<dyn BatchCodec> {
-    Arc::new(TypedBatchCodec { codec: RecordCodec::<Vec<T>>::new() })
+    let flat = RecordCodec::<T>::new().width().is_some();
+    Arc::new(TypedBatchCodec { codec: RecordCodec::<Vec<T>>::new(), flat })
 }
 
 struct TypedBatchCodec<T> {
     codec: RecordCodec<Vec<T>>,
+    flat: bool,
 }
 
 impl<T: Data> BatchCodec for TypedBatchCodec<T> {
@@ -197,5 +201,9 @@ impl<T: Data> BatchCodec for TypedBatchCodec<T> {
 
     fn decode(&self, bytes: &[u8]) -> Result<Batch> {
         Ok(Batch::typed(self.codec.decode(bytes)?))
+    }
+
+    fn is_flat(&self) -> bool {
+        self.flat
     }
 }

@@ -83,6 +83,8 @@ impl Env {
             memory: 0,
             outputs: 1,
             sides: Vec::new(),
+            feedback: Vec::new(),
+            aware: false,
             timing: Timing::AsTheyCome,
             bounded: true,
             estimate: Some(Estimate { bytes: count as f64 * record_bytes as f64 }),

@@ -219,7 +219,7 @@ impl<T: Data> DataStream<T> {
     }
 
     /// This stream after its distribution: two operations behind it on the same worker receive the same records.
-    pub(super) fn settled(&self) -> DataStream<T> {
+    pub(crate) fn settled(&self) -> DataStream<T> {
         match self.distribution {
             Distribution::Forward => self.clone(),
             _ => self.inspect(|_| ()),

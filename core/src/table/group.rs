@@ -214,6 +214,14 @@ impl Collector<RecordBatch> for TableCombine {
 
     fn end_batch(&mut self, _position: Option<Position>, _context: &mut Context<'_>) {}
 
+    fn end_superstep(&mut self, context: &mut Context<'_>) -> Progress {
+        let progress = self.finish(context);
+        if progress == Progress::Done {
+            self.ended = false;
+        }
+        progress
+    }
+
     fn finish(&mut self, context: &mut Context<'_>) -> Progress {
         if !std::mem::replace(&mut self.ended, true) {
             self.combine.end();

@@ -312,6 +312,8 @@ impl Join {
             memory: self.strategy.least(),
             outputs: 1,
             sides: Vec::new(),
+            feedback: Vec::new(),
+            aware: false,
             timing: Timing::AtTheEnd,
             bounded,
             estimate: estimates[build.other() as usize],

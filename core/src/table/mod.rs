@@ -260,6 +260,8 @@ impl Table {
             memory: 0,
             outputs: 1,
             sides: Vec::new(),
+            feedback: Vec::new(),
+            aware: false,
             timing: Timing::AsTheyCome,
             bounded,
             estimate,

@@ -101,6 +101,8 @@ pub(crate) fn source_node(
         memory: 0,
         outputs: 1,
         sides: Vec::new(),
+        feedback: Vec::new(),
+        aware: false,
         timing: Timing::AsTheyCome,
         bounded: true,
         estimate,

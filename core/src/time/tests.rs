@@ -86,6 +86,8 @@ impl Stage {
             memory: 0,
             outputs: 1,
             sides: Vec::new(),
+            feedback: Vec::new(),
+            aware: false,
             timing: Timing::AsTheyCome,
             bounded: false,
             estimate: None,

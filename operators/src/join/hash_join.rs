@@ -76,6 +76,8 @@ pub struct HashJoin {
     /// Rows with null keys that the kind keeps, by [`Side::index`].
     nulls: [Option<Spool>; 2],
     ended: [bool; 2],
+    /// The build side stays for another probe side.
+    pinned: bool,
     /// Rows of this pass's sides, to see whether partitioning helped.
     rows: [u64; 2],
     tasks: Vec<Task>,
@@ -115,6 +117,8 @@ enum Stage {
     Nested(Box<Nested>),
     /// Rows with null keys are emitted.
     Nulls(Option<(Side, Spooled, SpoolReader)>),
+    /// All results are out, and the build side is all there: another probe side may come.
+    Kept,
     Done,
 }
 
@@ -138,6 +142,7 @@ impl HashJoin {
             early: None,
             nulls: [None, None],
             ended: [false; 2],
+            pinned: false,
             rows: [0; 2],
             tasks: Vec::new(),
             count: 0,
@@ -245,7 +250,21 @@ impl HashJoin {
 
     /// Whether both sides have ended and all results are out.
     pub fn is_finished(&self) -> bool {
-        matches!(self.stage, Stage::Done)
+        matches!(self.stage, Stage::Kept | Stage::Done)
+    }
+
+    /// Once all results are out: makes ready for another probe side against the same build side, as often as one likes.
+    /// False if the build side is not there any more: some of it was on disk, or its rows were marked.
+    ///
+    /// From the first time on it gives nothing of the build side back when others would like memory.
+    pub fn begin_again(&mut self) -> bool {
+        if !matches!(self.stage, Stage::Kept) {
+            return false;
+        }
+        self.stage = Stage::Probe(Source::Pushed(None));
+        self.ended[self.build.other().index()] = false;
+        self.pinned = true;
+        true
     }
 
     /// What was done so far.
@@ -295,7 +314,7 @@ impl HashJoin {
 
     /// Others would like memory back: what came early goes to disk, or a partition does.
     fn relieve(&mut self) -> Result<()> {
-        if self.env.reservation.pressure() == 0 {
+        if self.pinned || self.env.reservation.pressure() == 0 {
             return Ok(());
         }
         match (&mut self.early, &mut self.pass) {
@@ -359,7 +378,9 @@ impl HashJoin {
                     },
                 };
                 if end {
-                    self.stage = Stage::Scan(Unmatched::default());
+                    let pushed = matches!(source, Source::Pushed(_));
+                    let kept = pushed && pass.is_resident() && !pass.roles.marks_build() && self.nulls.iter().all(Option::is_none);
+                    self.stage = if kept { Stage::Kept } else { Stage::Scan(Unmatched::default()) };
                 }
                 Ok(Turn::Again)
             }
@@ -418,7 +439,7 @@ impl HashJoin {
                 self.stage = Stage::Done;
                 Ok(Turn::Done)
             }
-            Stage::Done => Ok(Turn::Done),
+            Stage::Kept | Stage::Done => Ok(Turn::Done),
         }
     }
 

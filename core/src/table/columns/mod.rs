@@ -139,6 +139,11 @@ impl<T: Data> Collector<T> for ToColumns<T> {
         self.next.end_batch(position, context);
     }
 
+    fn end_superstep(&mut self, context: &mut Context<'_>) -> Progress {
+        self.flush(context);
+        self.next.end_superstep(context)
+    }
+
     fn finish(&mut self, context: &mut Context<'_>) -> Progress {
         self.flush(context);
         self.next.finish(context)

@@ -1,0 +1,172 @@
+//! Loops in the job graph: which nodes lie in which, what their heads watch, and what cannot be in one.
+
+use super::{Body, Distribution, Graph, Input, Node, NodeId, Timing};
+use crate::iteration::{LoopInput, STORE_SEGMENTS, Spread};
+use crate::{Error, Result};
+
+impl Graph {
+    /// For each node, the head of the loop in which it lies, if it does: it can be reached from the head without leaving the loop.
+    pub(super) fn loops(&self) -> Vec<Option<NodeId>> {
+        let mut inside: Vec<Option<NodeId>> = vec![None; self.nodes.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            if !matches!(node.body, Body::LoopExit) {
+                inside[id] = node.inputs.iter().find_map(|input| self.loop_of(input, &inside));
+            }
+        }
+        inside
+    }
+
+    /// The loop that an input comes from.
+    fn loop_of(&self, input: &Input, inside: &[Option<NodeId>]) -> Option<NodeId> {
+        match self.nodes[input.node].body {
+            Body::LoopHead(_) => (input.port == 0).then_some(input.node),
+            _ => inside[input.node],
+        }
+    }
+
+    /// What comes into a loop from outside, apart from what its head takes: who sends it, and the port.
+    pub(super) fn constants(&self, head: NodeId, inside: &[Option<NodeId>]) -> Vec<(NodeId, usize)> {
+        let mut constants = Vec::new();
+        for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| inside[*id] == Some(head)) {
+            debug_assert_ne!(id, head);
+            for input in node.inputs.iter().filter(|input| self.loop_of(input, inside) != Some(head)) {
+                if !constants.contains(&(input.node, input.port)) {
+                    constants.push((input.node, input.port));
+                }
+            }
+        }
+        constants
+    }
+
+    /// How an operation in a loop receives its inputs.
+    pub(super) fn loop_inputs(&self, id: NodeId, inside: &[Option<NodeId>]) -> Vec<LoopInput> {
+        let node = &self.nodes[id];
+        let input = |(i, input): (usize, &Input)| LoopInput {
+            constant: self.loop_of(input, inside) != inside[id],
+            build: node.build_input == Some(i),
+            codec: input.codec.clone(),
+            spread: match &input.distribution {
+                Distribution::Broadcast => Spread::Everywhere,
+                Distribution::Hash { partitioner, .. } => Spread::ByKey(partitioner.clone()),
+                _ => Spread::Anyhow,
+            },
+        };
+        node.inputs.iter().enumerate().map(input).collect()
+    }
+
+    /// Adds to what operations in loops reserve what the inputs take that are kept for them.
+    pub(super) fn reserve_for_loops(&mut self) {
+        let inside = self.loops();
+        for id in 0..self.nodes.len() {
+            if inside[id].is_some() && self.nodes[id].runs_anew() {
+                let constant = self.loop_inputs(id, &inside).iter().filter(|input| input.constant).count();
+                self.nodes[id].memory += constant * STORE_SEGMENTS;
+            }
+        }
+    }
+
+    /// Whether some of the graph iterates superstep by superstep.
+    pub(crate) fn iterates(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.body, Body::LoopHead(_)))
+    }
+
+    /// Whether its loops can run.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] that names the loop and what is wrong with it.
+    pub(crate) fn check_loops(&self) -> Result<()> {
+        let inside = self.loops();
+        for (id, node) in self.nodes.iter().enumerate() {
+            let wrong = |what: String| Err(Error::Plan(format!("`{}`: {what}", node.label())));
+            if let Some(outer) = inside[id]
+                && matches!(node.body, Body::LoopHead(_) | Body::StreamingLoopHead)
+            {
+                let outer = self.nodes[outer].label();
+                return wrong(format!("a loop within the loop `{outer}`; run one after the other, or unroll the inner one"));
+            }
+            if inside[id].is_some() && node.timing == Timing::Assigns {
+                return wrong("event times are assigned before a loop, not in its step".into());
+            }
+            let from: Vec<NodeId> = node.inputs.iter().filter_map(|input| self.loop_of(input, &inside)).collect();
+            if !matches!(node.body, Body::LoopExit)
+                && let Some(other) = from.iter().find(|head| **head != from[0])
+            {
+                let (one, other) = (self.nodes[from[0]].label(), self.nodes[*other].label());
+                return wrong(format!("its inputs are of the steps of two loops, `{one}` and `{other}`"));
+            }
+            if matches!(node.body, Body::StreamingLoopHead) {
+                self.check_streaming_loop(id)?;
+            }
+            if !matches!(node.body, Body::LoopHead(_)) {
+                continue;
+            }
+            match node.feedback.first() {
+                None => return wrong("the loop was begun and not closed".into()),
+                Some(tail) if inside[tail.node] != Some(id) => {
+                    return wrong("the result of the step does not depend on what the step is given".into());
+                }
+                Some(tail) if self.loop_of(&self.nodes[tail.node].inputs[0], &inside) != Some(id) => {
+                    return wrong("the result of the step does not depend on what the step is given".into());
+                }
+                Some(_) => {}
+            }
+            let outside = self.constants(id, &inside);
+            if let Some((endless, _)) = outside.iter().find(|(sender, _)| !self.nodes[*sender].bounded) {
+                let sender = self.nodes[*endless].label();
+                return wrong(format!(
+                    "its step uses `{sender}`, whose source does not end: superstep 0 would never begin; loops over streams that do \
+                     not end are made with `feedback`"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Graph {
+    /// Whether what lies in a loop over a stream gives its results as records come: the loop ends when it is empty, so what
+    /// waits for its end would wait for itself.
+    fn check_streaming_loop(&self, head: NodeId) -> Result<()> {
+        let wrong = |id: NodeId, what: &str| {
+            Err(Error::Plan(format!("`{}` in the loop `{}`: {what}", self.nodes[id].label(), self.nodes[head].label())))
+        };
+        let Some(back) = self.nodes[head].feedback.first() else {
+            return wrong(head, "the loop was begun and not closed");
+        };
+        let mut reached = vec![false; self.nodes.len()];
+        reached[head] = true;
+        for (id, node) in self.nodes.iter().enumerate().skip(head + 1) {
+            reached[id] = !matches!(node.body, Body::LoopExit) && node.inputs.iter().any(|input| reached[input.node]);
+            if !reached[id] {
+                continue;
+            }
+            match node.timing {
+                Timing::AtTheEnd => {
+                    return wrong(id, "it gives its results when its input has ended, which in a loop over a stream it never does");
+                }
+                Timing::Assigns => return wrong(id, "event times are assigned before a loop, not in it"),
+                _ => {}
+            }
+            if matches!(node.body, Body::LoopHead(_) | Body::StreamingLoopHead) {
+                return wrong(id, "a loop within a loop");
+            }
+        }
+        if !reached[back.node] {
+            return wrong(head, "what goes back into the loop does not come from it");
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Whether it gathers records without having them in its snapshots.
+    pub(super) fn is_unkept(&self) -> bool {
+        let combines = matches!(self.body, Body::Sink { .. }) && self.outputs > 0;
+        combines || matches!(self.timing, Timing::AtTheEnd | Timing::Whole) && !matches!(self.body, Body::LoopHead(_))
+    }
+
+    /// Whether, in a loop, it begins anew in each superstep.
+    pub(super) fn runs_anew(&self) -> bool {
+        matches!(self.body, Body::Operator(_)) && !self.aware
+    }
+}

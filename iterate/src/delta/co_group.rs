@@ -1,0 +1,122 @@
+use super::partitioned::Partitioned;
+use super::solution_set::{Found, PARTITIONS, Shared, missing, partition_of, shared};
+use fluvial_core::{Batch, Data, Operator, Output, Progress, Result, TaskContext};
+use fluvial_memory::hash::hash_bytes;
+use fluvial_memory::NormalizedKey;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+/// Records of a batch of results.
+const BATCH: usize = 1024;
+
+/// Groups the records of a superstep by key and gives each group with the solution set's record of the key. The groups are made
+/// when the superstep has ended, partition by partition of the solution set: one partition's records are in memory at a time.
+pub(super) struct CoGroup<S, K, F, W, G, J, O> {
+    key: G,
+    set: Shared<S, K, F>,
+    f: J,
+    waiting: Partitioned<W>,
+    results: Vec<O>,
+    bytes: Vec<u8>,
+    /// The next partition to be grouped.
+    at: usize,
+    types: PhantomData<fn() -> S>,
+}
+
+impl<S, K, F, W, G, J, O> CoGroup<S, K, F, W, G, J, O>
+where
+    S: Data,
+    K: NormalizedKey + 'static,
+    F: Fn(&S) -> K + 'static,
+    W: Data,
+    G: Fn(&W) -> K,
+    J: FnMut(&K, Vec<W>, Option<&S>, &mut Vec<O>),
+    O: Data,
+{
+    pub(super) fn open(loop_id: u64, (_, key): (F, G), f: J, context: &TaskContext) -> Result<Self> {
+        Ok(Self {
+            key,
+            set: shared(loop_id),
+            f,
+            waiting: Partitioned::open(context)?,
+            results: Vec::new(),
+            bytes: Vec::new(),
+            at: PARTITIONS,
+            types: PhantomData,
+        })
+    }
+
+    fn group(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        while self.at < PARTITIONS {
+            let partition = self.at;
+            self.at += 1;
+            if self.waiting.is_empty(partition) {
+                continue;
+            }
+            let Self { key, set, f, waiting, results, bytes, .. } = self;
+            let mut set = set.borrow_mut();
+            let set = set.as_mut().ok_or_else(missing)?;
+            set.make_resident(partition)?;
+            let mut groups: BTreeMap<Vec<u8>, Vec<W>> = BTreeMap::new();
+            waiting.drain(partition, |records| {
+                for record in records {
+                    bytes.clear();
+                    key(&record).encode(bytes);
+                    match groups.get_mut(bytes.as_slice()) {
+                        Some(group) => group.push(record),
+                        None => drop(groups.insert(bytes.clone(), vec![record])),
+                    }
+                }
+                Ok(())
+            })?;
+            for (key, records) in groups {
+                let typed = K::decode(&mut key.as_slice())?;
+                if let Found::Here(found) = set.get(&key, hash_bytes(&key)) {
+                    f(&typed, records, found, results);
+                }
+                if results.len() >= BATCH {
+                    out.send(0, Batch::typed(std::mem::take(results)))?;
+                }
+            }
+            if out.congested(0) {
+                return Ok(Progress::More);
+            }
+        }
+        if !self.results.is_empty() {
+            out.send(0, Batch::typed(std::mem::take(&mut self.results)))?;
+        }
+        Ok(Progress::Done)
+    }
+}
+
+impl<S, K, F, W, G, J, O> Operator for CoGroup<S, K, F, W, G, J, O>
+where
+    S: Data,
+    K: NormalizedKey + 'static,
+    F: Fn(&S) -> K + 'static,
+    W: Data,
+    G: Fn(&W) -> K,
+    J: FnMut(&K, Vec<W>, Option<&S>, &mut Vec<O>),
+    O: Data,
+{
+    fn process(&mut self, _input: usize, batch: Batch, _out: &mut dyn Output) -> Result<Progress> {
+        for record in batch.typed_records::<W>()? {
+            self.bytes.clear();
+            (self.key)(&record).encode(&mut self.bytes);
+            self.waiting.push(partition_of(hash_bytes(&self.bytes)), record)?;
+        }
+        self.waiting.resume()
+    }
+
+    fn resume(&mut self, out: &mut dyn Output) -> Result<Progress> {
+        match self.waiting.resume()? {
+            Progress::Done => self.group(out),
+            other => Ok(other),
+        }
+    }
+
+    fn end_superstep(&mut self, _superstep: u64, out: &mut dyn Output) -> Result<Progress> {
+        self.at = 0;
+        self.group(out)
+    }
+}

@@ -1,0 +1,73 @@
+use super::solution_set::PARTITIONS;
+use fluvial_core::{Batch, BatchStore, Data, Progress, Result, STORE_SEGMENTS, StateSection, StoreCursor, Stored, TaskContext};
+
+/// Records of a partition that are gathered before they are stored.
+const GATHERED: usize = 1024;
+
+/// Records that wait, by partition of the solution set: in memory, and beyond it on disk.
+pub(super) struct Partitioned<T> {
+    gathered: Vec<Vec<T>>,
+    stores: Vec<BatchStore>,
+    counts: Vec<u64>,
+}
+
+impl<T: Data> Partitioned<T> {
+    /// Segments that it reserves.
+    pub(super) const SEGMENTS: usize = PARTITIONS * STORE_SEGMENTS;
+
+    pub(super) fn open(context: &TaskContext) -> Result<Self> {
+        let stores = (0..PARTITIONS).map(|_| BatchStore::typed::<T>(context)).collect::<Result<_>>()?;
+        Ok(Self { gathered: (0..PARTITIONS).map(|_| Vec::new()).collect(), stores, counts: vec![0; PARTITIONS] })
+    }
+
+    pub(super) fn push(&mut self, partition: usize, record: T) -> Result<()> {
+        let gathered = &mut self.gathered[partition];
+        gathered.push(record);
+        self.counts[partition] += 1;
+        if gathered.len() == GATHERED {
+            let batch = Batch::typed(std::mem::take(gathered));
+            self.stores[partition].push(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a record can be pushed without waiting for the disk.
+    pub(super) fn resume(&mut self) -> Result<Progress> {
+        for store in &mut self.stores {
+            if store.resume()? != Progress::Done {
+                return Ok(Progress::Waiting);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    pub(super) fn is_empty(&self, partition: usize) -> bool {
+        self.counts[partition] == 0
+    }
+
+    /// Hands all records of a partition to `each`, batch by batch, in the order in which they came, and forgets them.
+    pub(super) fn drain(&mut self, partition: usize, mut each: impl FnMut(Vec<T>) -> Result<()>) -> Result<()> {
+        let store = &mut self.stores[partition];
+        store.close_now()?;
+        let mut cursor = StoreCursor::waiting();
+        while let Stored::Batch(batch) = store.take(&mut cursor)? {
+            each(batch.typed_records()?)?;
+        }
+        store.clear();
+        self.counts[partition] = 0;
+        let gathered = std::mem::take(&mut self.gathered[partition]);
+        if gathered.is_empty() { Ok(()) } else { each(gathered) }
+    }
+
+    /// All records as sections of a snapshot.
+    pub(super) fn snapshot(&mut self, name: &str) -> Result<Vec<StateSection>> {
+        let mut sections = Vec::new();
+        for (store, gathered) in self.stores.iter_mut().zip(&mut self.gathered) {
+            if !gathered.is_empty() {
+                store.push(Batch::typed(std::mem::take(gathered)))?;
+            }
+            sections.extend(store.snapshot(name)?);
+        }
+        Ok(sections)
+    }
+}

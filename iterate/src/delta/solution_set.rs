@@ -1,0 +1,365 @@
+use fluvial_core::{
+    Batch, BatchStore, Data, Error, LoopState, Result, STORE_SEGMENTS, StateSection, StoreCursor, Stored, TaskContext, Weigher,
+};
+use fluvial_memory::hash::{hash_bytes, remix};
+use fluvial_memory::{HeapCharge, NormalizedKey, Reservation};
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+/// Partitions of a worker's solution set: what goes to disk, and comes back, at a time.
+pub(super) const PARTITIONS: usize = 16;
+
+/// Records of a batch that is written, read or given out.
+const BATCH: usize = 1024;
+
+/// Bytes charged to the pool at a time.
+const CHARGE: usize = 1 << 18;
+
+/// The partition of a hash.
+pub(super) fn partition_of(hash: u64) -> usize {
+    (remix(hash, 0) >> 60) as usize
+}
+
+/// The solution set of one worker: records by key, one a key, changed in place.
+///
+/// Each partition is either in memory, as records and an index of their places, open addressing by the key's hash, or on disk. One
+/// that is needed is brought back, at the cost of the largest other ones if need be; so whoever has much to ask does it
+/// partition by partition.
+///
+/// Invariant: what is in memory has been charged to the pool, that owned by records as [`Weigher`] tells it.
+pub(super) struct SolutionSet<S, K, F> {
+    key: F,
+    partitions: Vec<Partition<S>>,
+    room: Reservation,
+    weigher: Weigher<S>,
+    bytes: (Vec<u8>, Vec<u8>),
+    keys: PhantomData<fn() -> K>,
+}
+
+struct Partition<S> {
+    resident: Option<Resident<S>>,
+    /// What the partition is on disk, if it is there.
+    cold: BatchStore,
+}
+
+struct Resident<S> {
+    records: Vec<S>,
+    /// Places in `records`, counted from 1, below the upper half of their hashes; 0 is free. A power of two, at most three quarters
+    /// full.
+    slots: Vec<u64>,
+    charges: Vec<HeapCharge>,
+    /// Bytes of the charges, and of what they are for.
+    charged: usize,
+    /// Bytes that the records own.
+    owned: usize,
+}
+
+/// What a look at a key comes to.
+pub(super) enum Found<'a, S> {
+    /// The record of the key, if there is one.
+    Here(Option<&'a S>),
+    /// Its partition is on disk.
+    OnDisk,
+}
+
+/// The solution set that the operators of a loop on one worker have in common; the keeper makes it.
+pub(super) type Shared<S, K, F> = Rc<RefCell<Option<SolutionSet<S, K, F>>>>;
+
+/// That of this loop.
+pub(super) fn shared<S: 'static, K: 'static, F: 'static>(loop_id: u64) -> Shared<S, K, F> {
+    LoopState::of(loop_id).shared::<Shared<S, K, F>>(Shared::default).as_ref().clone()
+}
+
+/// A solution set is there before the first superstep, because the keeper is made with the job.
+pub(super) fn missing() -> Error {
+    Error::Plan("the solution set of a loop was asked for before it was there".into())
+}
+
+impl<S> Resident<S> {
+    fn new() -> Self {
+        Self { records: Vec::new(), slots: Vec::new(), charges: Vec::new(), charged: 0, owned: 0 }
+    }
+
+    fn bytes(&self) -> usize {
+        self.records.capacity() * size_of::<S>() + self.slots.len() * 8 + self.owned
+    }
+}
+
+fn slot_of(hash: u64, place: usize) -> u64 {
+    hash & 0xffff_ffff_0000_0000 | (place as u64 + 1)
+}
+
+impl<S, K, F> SolutionSet<S, K, F>
+where
+    S: Data,
+    K: NormalizedKey,
+    F: Fn(&S) -> K,
+{
+    /// Segments that it reserves.
+    pub(super) const SEGMENTS: usize = PARTITIONS * STORE_SEGMENTS;
+
+    pub(super) fn open(key: F, context: &TaskContext) -> Result<Self> {
+        let partition = |_| Ok(Partition { resident: Some(Resident::new()), cold: BatchStore::typed::<S>(context)? });
+        Ok(Self {
+            key,
+            partitions: (0..PARTITIONS).map(partition).collect::<Result<_>>()?,
+            room: context.memory.reserve(&context.name, 0)?,
+            weigher: Weigher::default(),
+            bytes: Default::default(),
+            keys: PhantomData,
+        })
+    }
+
+    /// The hash of a record's key.
+    pub(super) fn hash(&mut self, record: &S) -> u64 {
+        self.bytes.0.clear();
+        (self.key)(record).encode(&mut self.bytes.0);
+        hash_bytes(&self.bytes.0)
+    }
+
+    pub(super) fn is_resident(&self, partition: usize) -> bool {
+        self.partitions[partition].resident.is_some()
+    }
+
+    /// The record of a key, whose normalized form and hash are given.
+    #[inline]
+    pub(super) fn get(&mut self, key: &[u8], hash: u64) -> Found<'_, S> {
+        let Self { partitions, bytes, key: select, .. } = self;
+        let Some(resident) = &partitions[partition_of(hash)].resident else { return Found::OnDisk };
+        let place = find(resident, select, key, hash, &mut bytes.1);
+        Found::Here(place.map(|place| &resident.records[place]))
+    }
+
+    /// Asks the processor to fetch what [`SolutionSet::get`] looks at first.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some(resident) = &self.partitions[partition_of(hash)].resident
+            && !resident.slots.is_empty()
+        {
+            let slot = remix(hash, 0) as usize & (resident.slots.len() - 1);
+            fluvial_memory::prefetch(&resident.slots[slot]);
+        }
+    }
+
+    /// Puts a record in the place of the one with its key, or adds it. `Some`: its partition is on disk, and here it is again.
+    pub(super) fn put(&mut self, record: S) -> Result<Option<S>> {
+        let hash = self.hash(&record);
+        let partition = partition_of(hash);
+        if self.partitions[partition].resident.is_none() {
+            return Ok(Some(record));
+        }
+        if self.room.pressure() > 0 {
+            self.evict_largest_but(partition)?;
+        }
+        let owned = self.weigher.heap_bytes(&record);
+        let Self { partitions, bytes, key, .. } = self;
+        let Some(resident) = &mut partitions[partition].resident else { return Ok(Some(record)) };
+        if let Some(place) = find(resident, key, &bytes.0, hash, &mut bytes.1) {
+            resident.records[place] = record;
+            return Ok(None);
+        }
+        resident.owned += owned;
+        if resident.records.len() == resident.records.capacity()
+            || (resident.records.len() + 1) * 4 > resident.slots.len() * 3
+            || resident.bytes() > resident.charged
+        {
+            // It may be that the partition has to go.
+            if !self.grow(partition)? {
+                self.evict(partition)?;
+                return Ok(Some(record));
+            }
+        }
+        let Some(resident) = &mut self.partitions[partition].resident else { return Ok(Some(record)) };
+        insert(&mut resident.slots, hash, resident.records.len());
+        resident.records.push(record);
+        Ok(None)
+    }
+
+    /// Makes room for at least one more record, at the cost of other partitions if need be. False: there is none.
+    fn grow(&mut self, partition: usize) -> Result<bool> {
+        let Some(resident) = &self.partitions[partition].resident else { return Ok(false) };
+        let records = resident.records.len();
+        let capacity = if records == resident.records.capacity() { (records * 3 / 2).max(64) } else { resident.records.capacity() };
+        let slots = ((capacity + 1) * 4 / 3 + 1).next_power_of_two().max(resident.slots.len());
+        // While they are copied the old ones are there too.
+        let old = if capacity > resident.records.capacity() { records * size_of::<S>() } else { 0 };
+        let needed = capacity * size_of::<S>() + slots * 8 + resident.owned + old;
+        if !self.charge(partition, needed)? {
+            return Ok(false);
+        }
+        let Self { partitions, bytes, key, .. } = self;
+        let Some(resident) = &mut partitions[partition].resident else { return Ok(false) };
+        resident.records.reserve_exact(capacity - records);
+        if slots > resident.slots.len() {
+            resident.slots = vec![0; slots];
+            for (place, record) in resident.records.iter().enumerate() {
+                bytes.0.clear();
+                key(record).encode(&mut bytes.0);
+                insert(&mut resident.slots, hash_bytes(&bytes.0), place);
+            }
+        }
+        Ok(true)
+    }
+
+    fn charge(&mut self, partition: usize, needed: usize) -> Result<bool> {
+        loop {
+            let Some(resident) = &mut self.partitions[partition].resident else { return Ok(false) };
+            let Some(lacking) = needed.checked_sub(resident.charged).filter(|lacking| *lacking > 0) else { return Ok(true) };
+            if let Some(charge) = self.room.charge_heap(lacking.max(CHARGE)).or_else(|| self.room.charge_heap(lacking)) {
+                resident.charged += charge.bytes();
+                resident.charges.push(charge);
+            } else if !self.evict_largest_but(partition)? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Writes the largest partition but this one to disk. False: there is none that would free anything.
+    fn evict_largest_but(&mut self, keep: usize) -> Result<bool> {
+        let charged = |p: usize| self.partitions[p].resident.as_ref().map_or(0, |resident| resident.charged);
+        let largest = (0..PARTITIONS).filter(|p| *p != keep).max_by_key(|p| charged(*p)).filter(|p| charged(*p) > 0);
+        largest.map_or(Ok(false), |partition| self.evict(partition).map(|()| true))
+    }
+
+    fn evict(&mut self, partition: usize) -> Result<()> {
+        let Partition { resident, cold } = &mut self.partitions[partition];
+        if let Some(resident) = resident.take() {
+            let mut records = resident.records.into_iter();
+            loop {
+                let batch: Vec<S> = records.by_ref().take(BATCH).collect();
+                if batch.is_empty() {
+                    break;
+                }
+                cold.push_out(Batch::typed(batch))?;
+            }
+            cold.close_now()?;
+        }
+        Ok(())
+    }
+
+    /// Brings a partition back from disk, at the cost of others if need be.
+    ///
+    /// # Errors
+    /// The pool has not room for even this one.
+    pub(super) fn make_resident(&mut self, partition: usize) -> Result<()> {
+        if self.partitions[partition].resident.is_some() {
+            return Ok(());
+        }
+        self.partitions[partition].resident = Some(Resident::new());
+        let mut cursor = StoreCursor::waiting();
+        while let Stored::Batch(batch) = self.partitions[partition].cold.take(&mut cursor)? {
+            for record in batch.typed_records::<S>()? {
+                let hash = self.hash(&record);
+                let owned = self.weigher.heap_bytes(&record);
+                let Some(resident) = &mut self.partitions[partition].resident else { return Err(missing()) };
+                resident.owned += owned;
+                let full = resident.records.len() == resident.records.capacity()
+                    || (resident.records.len() + 1) * 4 > resident.slots.len() * 3
+                    || resident.bytes() > resident.charged;
+                if full && !self.grow(partition)? {
+                    let held = self.partitions[partition].resident.as_ref().map_or(0, |resident| resident.charged);
+                    return Err(fluvial_memory::Error::BudgetTooSmall {
+                        operator: self.room.operator().to_owned(),
+                        needed: 2 * held,
+                        available: held,
+                        budget: self.room.limit() * fluvial_memory::SEGMENT_SIZE,
+                    }
+                    .into());
+                }
+                let Some(resident) = &mut self.partitions[partition].resident else { return Err(missing()) };
+                insert(&mut resident.slots, hash, resident.records.len());
+                resident.records.push(record);
+            }
+        }
+        self.partitions[partition].cold.clear();
+        Ok(())
+    }
+
+    /// The next batch of all records, in no particular order; none of them is in memory any more.
+    pub(super) fn take_batch(&mut self, cursor: &mut SolutionCursor) -> Result<Option<Vec<S>>> {
+        while let Some(partition) = self.partitions.get_mut(cursor.partition) {
+            if let Some(resident) = &mut partition.resident {
+                let left = resident.records.len();
+                if left > 0 {
+                    return Ok(Some(resident.records.split_off(left.saturating_sub(BATCH))));
+                }
+                partition.resident = None;
+            }
+            match partition.cold.take(&mut cursor.cold)? {
+                Stored::Batch(batch) => return batch.typed_records().map(Some),
+                Stored::Waiting | Stored::End => {
+                    cursor.partition += 1;
+                    cursor.cold = StoreCursor::waiting();
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// All records as sections of a snapshot.
+    pub(super) fn snapshot(&mut self, name: &str, scratch: &mut BatchStore) -> Result<Vec<StateSection>> {
+        let mut sections = Vec::new();
+        for partition in &mut self.partitions {
+            if let Some(resident) = &partition.resident {
+                for batch in resident.records.chunks(64 * BATCH) {
+                    scratch.push(Batch::typed(batch.to_vec()))?;
+                    sections.extend(scratch.snapshot(name)?);
+                    scratch.clear();
+                }
+            } else {
+                sections.extend(partition.cold.snapshot(name)?);
+            }
+        }
+        Ok(sections)
+    }
+}
+
+/// How far a solution set has been read.
+pub(super) struct SolutionCursor {
+    partition: usize,
+    cold: StoreCursor,
+}
+
+impl Default for SolutionCursor {
+    fn default() -> Self {
+        Self { partition: 0, cold: StoreCursor::waiting() }
+    }
+}
+
+#[inline]
+fn find<S, K: NormalizedKey>(
+    resident: &Resident<S>,
+    select: &impl Fn(&S) -> K,
+    key: &[u8],
+    hash: u64,
+    scratch: &mut Vec<u8>,
+) -> Option<usize> {
+    let mask = resident.slots.len().checked_sub(1)?;
+    let mut at = remix(hash, 0) as usize & mask;
+    loop {
+        let slot = resident.slots[at];
+        if slot == 0 {
+            return None;
+        }
+        if slot >> 32 == hash >> 32 {
+            let place = (slot as u32 - 1) as usize;
+            scratch.clear();
+            select(&resident.records[place]).encode(scratch);
+            if scratch == key {
+                return Some(place);
+            }
+        }
+        at = (at + 1) & mask;
+    }
+}
+
+/// Notes the place of a key that is not there yet; some slot is free.
+fn insert(slots: &mut [u64], hash: u64, place: usize) {
+    let mask = slots.len() - 1;
+    let mut at = remix(hash, 0) as usize & mask;
+    while slots[at] != 0 {
+        at = (at + 1) & mask;
+    }
+    slots[at] = slot_of(hash, place);
+}
