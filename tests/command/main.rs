@@ -4,6 +4,7 @@ mod full_disk;
 mod interrupt;
 mod keeping;
 mod kit;
+mod learning;
 mod metrics;
 mod terminal;
 mod wrong;

@@ -1,4 +1,5 @@
 use super::blocks::Examples;
+use super::together::{Together, learn_together};
 use crate::learner::{OnlineLearner, Prediction};
 use crate::metrics::{Prequential, Timings};
 use crate::model::Model;
@@ -6,7 +7,7 @@ use crate::vector::Vector;
 use fluvial_core::{DataStream, OperatorList, OperatorState, OutputTag, ProcessContext, ProcessFunction, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// How a stream is learned from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,7 +104,8 @@ pub struct Learned {
 
 /// Streams of examples that are learned from.
 pub trait LearnOnline<R> {
-    /// Predicts every record, and then learns from it. `make` makes the learner, for records of a width: once a worker, with its first
+    /// Predicts every record, and then learns from it: workers apart, for one worker or data of which each part stands for the
+    /// whole; to learn together there is [`LearnOnline::learn_together`]. `make` makes the learner, for records of a width: once a worker, with its first
     /// record.
     ///
     /// The learner is state: after a restore with as many workers each goes on as it was, bit for bit; with another number they
@@ -128,6 +130,28 @@ pub trait LearnOnline<R> {
         &self,
         make: impl Fn(usize) -> crate::Result<L> + Send + Sync + 'static,
         options: OnlineOptions,
+    ) -> Learned;
+
+    /// As [`LearnOnline::learn`], where the workers' learners are merged again and again: once they have learned from
+    /// [`Together::every`] records, one of them merges what they know and sends it back to all of them through a feedback loop.
+    /// Versions of the model are the merged ones.
+    ///
+    /// ```
+    /// use fluvial_ml::{Drift, Example, LearnOnline, OnlineOptions, ServerStatistics, Sgd, SgdParams, Together};
+    /// let env = fluvial_core::Env::new(fluvial_core::Config { threads: 2, ..Default::default() });
+    /// let servers = ServerStatistics::new(1, Drift::None);
+    /// let examples = env.generate(10_000, move |n| servers.example(n));
+    /// let make = |width| Sgd::new(width, SgdParams::svm());
+    /// let learned = examples.learn_together(make, OnlineOptions::default(), Together::default());
+    /// let last = learned.versions.collect()?.into_iter().max_by_key(|v| v.version).unwrap();
+    /// assert_eq!(last.records, 10_000);
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    fn learn_together<L: OnlineLearner>(
+        &self,
+        make: impl Fn(usize) -> crate::Result<L> + Send + Sync + 'static,
+        options: OnlineOptions,
+        together: Together,
     ) -> Learned;
 }
 
@@ -155,6 +179,15 @@ impl<R: Examples> LearnOnline<R> for DataStream<R> {
             versions: versions.name(&format!("learn {}", L::NAME)),
         }
     }
+
+    fn learn_together<L: OnlineLearner>(
+        &self,
+        make: impl Fn(usize) -> crate::Result<L> + Send + Sync + 'static,
+        options: OnlineOptions,
+        together: Together,
+    ) -> Learned {
+        learn_together(self, make, options, together)
+    }
 }
 
 #[derive(Clone)]
@@ -176,10 +209,97 @@ impl Default for Tags {
 
 /// What is counted beside the learner.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Counted {
-    evaluation: Evaluation,
+pub(super) struct Counted {
+    pub evaluation: Evaluation,
     /// Records since the last version.
-    since: u64,
+    pub since: u64,
+}
+
+impl Counted {
+    /// What several workers have counted.
+    pub(super) fn sum(parts: &[Self]) -> Self {
+        let mut whole = Self::default();
+        for part in parts {
+            whole.evaluation.merge(&part.evaluation);
+            whole.since += part.since;
+        }
+        whole
+    }
+}
+
+/// What comes out of learning, beside a learner that knows more.
+pub(super) enum Event {
+    Rejected(RejectedRecord),
+    Tested(Tested),
+    Version(ModelVersion),
+}
+
+/// Tests and trains with each record.
+pub(super) fn learn_each<R: Examples, L: OnlineLearner>(
+    records: &R,
+    learner: &mut L,
+    counted: &mut Counted,
+    options: &OnlineOptions,
+    mut emit: impl FnMut(Event),
+) -> Result<()> {
+    let width = learner.width();
+    for i in 0..records.count() {
+        let (row, label) = (records.features(i), records.label(i));
+        let fault = row.fault(width);
+        if fault.is_some() || (L::SUPERVISED && !label.is_finite()) {
+            counted.evaluation.rejected += 1;
+            let reason = fault.unwrap_or_else(|| "the label is missing, or of neither class".into());
+            let label = Some(label).filter(|l| l.is_finite());
+            emit(Event::Rejected(RejectedRecord { features: row.to_vector(), label, reason }));
+            continue;
+        }
+        let started = i.is_multiple_of(TIMED).then(Instant::now);
+        let prediction = learner.test_then_train(row, label);
+        let loss = learner.loss(prediction, label);
+        let prequential = counted.evaluation.prequential.get_or_insert_with(|| Prequential::new(options.window));
+        prequential.add(label, prediction.value, loss);
+        if let Some(started) = started {
+            counted.evaluation.timings.add(started.elapsed().as_nanos() as u64, 1);
+        }
+        if options.predictions {
+            emit(Event::Tested(Tested { label, prediction }));
+        }
+        counted.since += 1;
+        if counted.since == options.version_every {
+            emit(Event::Version(version_of(learner, counted, options)?));
+        }
+    }
+    Ok(())
+}
+
+/// The next version of the model, if the learner has not diverged.
+pub(super) fn version_of<L: OnlineLearner>(learner: &L, counted: &mut Counted, options: &OnlineOptions) -> Result<ModelVersion> {
+    learner.check()?;
+    counted.since = 0;
+    counted.evaluation.versions += 1;
+    Ok(ModelVersion {
+        name: options.name.clone(),
+        version: counted.evaluation.versions,
+        records: learner.records(),
+        time: now(),
+        model: learner.model(),
+    })
+}
+
+/// Milliseconds UTC.
+pub(super) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64)
+}
+
+/// The learner of several that went apart, each with all of its records.
+pub(super) fn settled<L: OnlineLearner>(former: &[L]) -> Option<L> {
+    let parts: Vec<(u64, L)> = match former {
+        [] | [_] => return former.first().cloned(),
+        _ => former.iter().map(|l| (l.records(), l.clone())).collect(),
+    };
+    let mut merged = former.iter().max_by_key(|l| l.records()).cloned()?;
+    merged.merge(&parts, 0.0);
+    Some(merged)
 }
 
 /// One in so many records is timed: the clock costs about as much as a record.
@@ -198,40 +318,12 @@ impl<L: OnlineLearner, M: Fn(usize) -> crate::Result<L>> Learn<L, M> {
     /// One learner and one count, whatever was restored.
     fn settle(&self, width: usize) -> Result<()> {
         if self.learner.len() != 1 {
-            let former = self.learner.take();
-            let learner = match former.as_slice() {
-                [] => (self.make)(width)?,
-                [first, ..] => {
-                    let parts: Vec<(u64, L)> = former.iter().map(|l| (l.records(), l.clone())).collect();
-                    let mut merged = first.clone();
-                    merged.merge(&parts, 0.0);
-                    merged
-                }
-            };
-            self.learner.set(vec![learner]);
+            let learner = settled(&self.learner.take());
+            self.learner.set(vec![learner.map_or_else(|| (self.make)(width), Ok)?]);
         }
         if self.progress.len() != 1 {
-            let mut whole = Counted::default();
-            for part in self.progress.take() {
-                whole.evaluation.merge(&part.evaluation);
-                whole.since += part.since;
-            }
-            self.progress.set(vec![whole]);
+            self.progress.set(vec![Counted::sum(&self.progress.take())]);
         }
-        Ok(())
-    }
-
-    fn version(&self, learner: &L, counted: &mut Counted, context: &mut ProcessContext<'_, ModelVersion>) -> Result<()> {
-        learner.check()?;
-        counted.since = 0;
-        counted.evaluation.versions += 1;
-        context.emit(ModelVersion {
-            name: self.options.name.clone(),
-            version: counted.evaluation.versions,
-            records: learner.records(),
-            time: context.processing_time(),
-            model: learner.model(),
-        });
         Ok(())
     }
 }
@@ -248,36 +340,11 @@ impl<R: Examples, L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> 
         }
         self.learner.update(|learners| {
             self.progress.update(|counts| {
-                let (learner, counted) = (&mut learners[0], &mut counts[0]);
-                let width = learner.width();
-                for i in 0..records.count() {
-                    let (row, label) = (records.features(i), records.label(i));
-                    let fault = row.fault(width);
-                    let unlabelled = L::SUPERVISED && !label.is_finite();
-                    if fault.is_some() || unlabelled {
-                        counted.evaluation.rejected += 1;
-                        let reason = fault.unwrap_or_else(|| "the label is missing, or of neither class".into());
-                        let label = Some(label).filter(|l| l.is_finite());
-                        context.side(&self.tags.rejected, RejectedRecord { features: row.to_vector(), label, reason });
-                        continue;
-                    }
-                    let started = i.is_multiple_of(TIMED).then(Instant::now);
-                    let prediction = learner.test_then_train(row, label);
-                    let loss = learner.loss(prediction, label);
-                    let prequential = counted.evaluation.prequential.get_or_insert_with(|| Prequential::new(self.options.window));
-                    prequential.add(label, prediction.value, loss);
-                    if self.options.predictions {
-                        context.side(&self.tags.predictions, Tested { label, prediction });
-                    }
-                    if let Some(started) = started {
-                        counted.evaluation.timings.add(started.elapsed().as_nanos() as u64, 1);
-                    }
-                    counted.since += 1;
-                    if counted.since == self.options.version_every {
-                        self.version(learner, counted, context)?;
-                    }
-                }
-                Ok(())
+                learn_each(&records, &mut learners[0], &mut counts[0], &self.options, |event| match event {
+                    Event::Rejected(record) => context.side(&self.tags.rejected, record),
+                    Event::Tested(tested) => context.side(&self.tags.predictions, tested),
+                    Event::Version(version) => context.emit(version),
+                })
             })
         })
     }
@@ -290,7 +357,7 @@ impl<R: Examples, L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> 
         self.learner.with(|learners| {
             self.progress.update(|counts| {
                 let counted = &mut counts[0];
-                self.version(&learners[0], counted, context)?;
+                context.emit(version_of(&learners[0], counted, &self.options)?);
                 context.side(&self.tags.evaluations, std::mem::take(&mut counted.evaluation));
                 Ok(())
             })

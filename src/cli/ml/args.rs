@@ -122,6 +122,12 @@ pub struct Online {
     /// Workers
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: u16,
+    /// Merge the models of several workers after so many records of all of them
+    #[arg(long, value_name = "RECORDS", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
+    pub merge_every: u64,
+    /// What stays of the model before when models are merged, from 0 to below 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub decay: f64,
     /// Write how it went, overall and by window of 1000 records, to this file
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,

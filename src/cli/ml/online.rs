@@ -8,8 +8,8 @@ use fluvial_core::{DataStream, Error, Interrupt, Result};
 use fluvial_ml::{
     Block, Evaluation, FEATURES, FeatureBlocks, Ftrl, FtrlParams, HalfSpaceParams, HalfSpaceTrees, Labels, LearnOnline, Learned,
     ModelVersion, MovingParams, MovingStatistics, OnlineKMeans, OnlineKMeansParams, OnlineLearner, OnlineOptions, Parameters,
-    PassiveAggressive, PassiveAggressiveParams, Pipeline, Schema, Sgd, SgdParams, Tested, Training, Transform, VectorAssembler,
-    WindowReport, roc_auc,
+    PassiveAggressive, PassiveAggressiveParams, Pipeline, Schema, Sgd, SgdParams, Tested, Together, Training, Transform,
+    VectorAssembler, WindowReport, roc_auc,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -92,7 +92,12 @@ fn with<P: Parameters + 'static, L: OnlineLearner>(
         version_every: args.version_every,
         predictions: kind == Kind::Anomalies && labels.is_some(),
     };
-    let outcome = Outcome::of(&blocks.learn(move |width| make(width, params.clone()), options));
+    let make = move |width| make(width, params.clone());
+    let learned = match args.workers {
+        1 => blocks.learn(make, options),
+        _ => blocks.learn_together(make, options, Together { every: args.merge_every, decay: args.decay }),
+    };
+    let outcome = Outcome::of(&learned);
     if args.common.explain {
         return job.run("ml online");
     }
