@@ -1,5 +1,5 @@
 use crate::checkpoint::CheckpointStats;
-use crate::graph::{NodeMetrics, OperatorStats};
+use crate::graph::{NodeMetrics, OperatorStats, SuperstepReport};
 use crate::restart::RestartReport;
 use fluvial_memory::SpillManager;
 use serde::Serialize;
@@ -81,6 +81,12 @@ impl Monitor {
     /// Lets go of the last job.
     pub(crate) fn forget(&self) {
         *self.lock() = Watched::default();
+    }
+
+    /// The supersteps of the job's loops that have ended, from this number on, loop by loop; of the last job if it has ended. In
+    /// the process of the first worker only.
+    pub fn supersteps(&self, from: u64) -> Vec<SuperstepReport> {
+        self.lock().nodes.iter().flat_map(|node| node.supersteps(from)).collect()
     }
 
     /// How far the job is.

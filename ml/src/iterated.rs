@@ -61,9 +61,16 @@ const MOST_SUPERSTEPS: u64 = 1 << 32;
 enum Turn<S, L> {
     /// Before there is anything: the parts say how wide their rows are.
     Begin,
-    Shared { shared: S, superstep: u64, more: bool },
+    Shared {
+        shared: S,
+        superstep: u64,
+        more: bool,
+    },
     /// What the part of this worker keeps.
-    Local { worker: usize, local: L },
+    Local {
+        worker: usize,
+        local: L,
+    },
 }
 
 /// What a part says.
@@ -85,15 +92,14 @@ impl FitBlocks for DataStream<Block> {
             let shared = partial.filter(|turn| !matches!(turn, Turn::Local { .. }));
             let locals = partial.filter(|turn| matches!(turn, Turn::Local { .. }));
             let learning = learner.clone();
-            let said = Operation::new("learn")
-                .input(&shared.broadcast())
-                .input(&locals)
-                .input(self)
-                .at_the_end()
-                .add::<SaidOf<L>>(self.env(), move |context| {
-                    let worker = context.worker;
-                    Ok(Box::new(Part { learner: learning.clone(), worker, data: None, turn: None, local: None }))
-                });
+            let said =
+                Operation::new("learn").input(&shared.broadcast()).input(&locals).input(self).at_the_end().add::<SaidOf<L>>(
+                    self.env(),
+                    move |context| {
+                        let worker = context.worker;
+                        Ok(Box::new(Part { learner: learning.clone(), worker, data: None, turn: None, local: None }))
+                    },
+                );
             let kept = said.flat_map(|said| match said {
                 Said::Local { worker, local } => Some(Turn::Local { worker, local }),
                 _ => None,
@@ -143,7 +149,8 @@ impl<L: BulkLearner + 'static> Operator for Part<L> {
                 for turn in one::<TurnOf<L>>(batch)? {
                     let Turn::Local { worker, local } = turn else { continue };
                     if worker != self.worker {
-                        let message = format!("state of part {worker} on worker {}: it cannot go on with other workers", self.worker);
+                        let message =
+                            format!("state of part {worker} on worker {}: it cannot go on with other workers", self.worker);
                         return Err(Error::Plan(message));
                     }
                     self.local = Some(local);

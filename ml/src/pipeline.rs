@@ -178,7 +178,7 @@ impl Steps {
     /// What a stage or the learner says; not two classes.
     pub fn fit_classes(&self, learner: &impl BulkLearner, parts: &[Frame], label: &str) -> Result<Pipeline> {
         let labels = Labels::two_classes(parts, label)?;
-        self.fit_with(learner, parts, Some((label, labels)))
+        self.fit_with(learner, parts, Some((label, &labels)))
     }
 
     /// Fits stages and a learner of numbers.
@@ -186,7 +186,7 @@ impl Steps {
     /// # Errors
     /// What a stage or the learner says.
     pub fn fit_numbers(&self, learner: &impl BulkLearner, parts: &[Frame], label: &str) -> Result<Pipeline> {
-        self.fit_with(learner, parts, Some((label, Labels::Numbers)))
+        self.fit_with(learner, parts, Some((label, &Labels::Numbers)))
     }
 
     /// Fits stages and a learner that needs no labels.
@@ -197,28 +197,40 @@ impl Steps {
         self.fit_with(learner, parts, None)
     }
 
-    fn fit_with(&self, learner: &impl BulkLearner, parts: &[Frame], label: Option<(&str, Labels)>) -> Result<Pipeline> {
+    /// Fits the stages and gives them, with what they make of the data for a learner: records with a fault are left out.
+    ///
+    /// # Errors
+    /// What a stage says; a label column that is not there.
+    pub fn prepare(&self, parts: &[Frame], label: Option<(&str, &Labels)>) -> Result<(Vec<Transform>, Vec<Block>)> {
         let mut frames = parts.to_vec();
         let transforms = self.fit_transforms(&mut frames)?;
-        let blocks = frames.iter().map(|f| clean_block(f, label.as_ref().map(|(c, l)| (*c, l)))).collect::<Result<Vec<_>>>()?;
-        let schema = Schema {
+        let blocks = frames.iter().map(|frame| clean_block(frame, label)).collect::<Result<_>>()?;
+        Ok((transforms, blocks))
+    }
+
+    /// What a pipeline of these steps takes and gives.
+    pub fn schema(&self, label: Option<(&str, &Labels)>) -> Schema {
+        Schema {
             features: self.columns.clone(),
-            label: label.as_ref().map(|(column, _)| (*column).to_owned()),
+            label: label.map(|(column, _)| column.to_owned()),
             classes: label.map(|(_, labels)| labels.classes().to_vec()).unwrap_or_default(),
-        };
-        drop(frames);
+        }
+    }
+
+    fn fit_with(&self, learner: &impl BulkLearner, parts: &[Frame], label: Option<(&str, &Labels)>) -> Result<Pipeline> {
+        let (transforms, blocks) = self.prepare(parts, label)?;
         let mut blocks = blocks.into_iter();
         let mut all = blocks.next().map_or_else(|| data("no records to learn from"), Ok)?;
         for block in blocks {
             all.rows.append(&block.rows)?;
             all.labels.extend(block.labels);
         }
+        let records = all.len() as u64;
         let parts = if self.parts > 1 { all.deal(self.parts) } else { vec![all] };
         let shared = fit_shared(learner, &parts)?;
         let metrics = learner.figures(&shared).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let records = parts.iter().map(|b| b.len() as u64).sum();
         let training = Training { records, metrics, ..Training::default() };
-        Ok(Pipeline::new(schema, training, transforms, learner.model(&shared)?))
+        Ok(Pipeline::new(self.schema(label), training, transforms, learner.model(&shared)?))
     }
 }
 

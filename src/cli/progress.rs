@@ -1,4 +1,4 @@
-use fluvial_core::{Env, Result, format_bytes};
+use fluvial_core::{Env, Result, SuperstepReport, format_bytes};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -19,7 +19,13 @@ pub fn show<T>(env: &Env, run: impl FnOnce() -> Result<T>) -> Result<T> {
         let (done, finished) = channel::<()>();
         let (ticking, monitor) = (bar.clone(), env.monitor());
         scope.spawn(move || {
-            while finished.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            let mut supersteps = 0;
+            let mut goes_on = true;
+            while goes_on {
+                goes_on = finished.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout);
+                let ended = monitor.supersteps(supersteps);
+                supersteps = ended.last().map_or(supersteps, |last| last.superstep + 1);
+                ended.iter().for_each(|superstep| ticking.println(line(superstep)));
                 let now = monitor.progress();
                 ticking.set_length(now.parts.max(1));
                 ticking.set_position(now.parts_read);
@@ -33,4 +39,10 @@ pub fn show<T>(env: &Env, run: impl FnOnce() -> Result<T>) -> Result<T> {
         bar.finish_and_clear();
         result
     })
+}
+
+/// A line about a superstep that has ended.
+fn line(superstep: &SuperstepReport) -> String {
+    let values = superstep.values.iter().map(|(name, value)| format!(", {name} {value:.6}")).collect::<String>();
+    format!("superstep {}: {} records{values}, {:.3} s", superstep.superstep, superstep.workset, superstep.seconds)
 }

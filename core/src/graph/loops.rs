@@ -142,10 +142,7 @@ impl Graph {
             }
             match node.timing {
                 Timing::AtTheEnd => {
-                    return wrong(
-                        id,
-                        "it gives its results when its input has ended, which in a loop over a stream it never does",
-                    );
+                    return wrong(id, "it gives its results when its input has ended, which in a loop over a stream it never does");
                 }
                 Timing::Assigns => return wrong(id, "event times are assigned before a loop, not in it"),
                 _ => {}

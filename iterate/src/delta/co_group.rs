@@ -1,8 +1,8 @@
 use super::partitioned::Partitioned;
 use super::solution_set::{Found, PARTITIONS, Shared, missing, partition_of, shared};
 use fluvial_core::{Batch, Data, Operator, Output, Progress, Result, TaskContext};
-use fluvial_memory::NormalizedKey;
 use fluvial_memory::hash::hash_bytes;
+use fluvial_memory::NormalizedKey;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 

@@ -1,8 +1,6 @@
 use super::partitioned::Partitioned;
 use super::solution_set::{PARTITIONS, Shared, SolutionCursor, SolutionSet, missing, partition_of, shared};
-use fluvial_core::{
-    Batch, BatchStore, Data, Operator, Output, Progress, Restored, Result, STORE_SEGMENTS, Snapshot, TaskContext,
-};
+use fluvial_core::{Batch, BatchStore, Data, Operator, Output, Progress, Restored, Result, STORE_SEGMENTS, Snapshot, TaskContext};
 use fluvial_memory::{NormalizedKey, hash};
 
 /// Inputs: the initial solution, and the delta; others are only watched.

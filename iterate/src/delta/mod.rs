@@ -28,7 +28,6 @@ use fluvial_memory::NormalizedKey;
 use keeper::Keeper;
 use partitioned::Partitioned;
 use probe::Probe;
-use solution_set::SolutionSet;
 use std::marker::PhantomData;
 use std::sync::Mutex;
 
@@ -140,9 +139,7 @@ where
             .input_by_key(workset, key.clone())
             .reserves(Partitioned::<W>::SEGMENTS)
             .knows_supersteps()
-            .add(workset.env(), move |context| {
-                Ok(Box::new(Probe::open(id, (of_solution.clone(), key.clone()), f.clone(), context)?))
-            });
+            .add(workset.env(), move |context| Ok(Box::new(Probe::open(id, (of_solution.clone(), key.clone()), f.clone(), context)?)));
         self.watch(&probe);
         probe
     }
@@ -160,9 +157,7 @@ where
             .input_by_key(workset, key.clone())
             .reserves(Partitioned::<W>::SEGMENTS)
             .knows_supersteps()
-            .add(workset.env(), move |context| {
-                Ok(Box::new(CoGroup::open(id, (of_solution.clone(), key.clone()), f.clone(), context)?))
-            });
+            .add(workset.env(), move |context| Ok(Box::new(CoGroup::open(id, (of_solution.clone(), key.clone()), f.clone(), context)?)));
         self.watch(&grouped);
         grouped
     }

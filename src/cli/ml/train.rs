@@ -3,14 +3,15 @@ use super::input::Input;
 use super::report::{self, Figures};
 use crate::cli::job::Job;
 use crate::cli::output;
-use fluvial_core::{Interrupt, Result};
+use fluvial_core::{Env, Error, Interrupt, Result};
 use fluvial_ml::{
-    BulkLearner, DualSvm, Frame, KMeans, Parameters, Pegasos, Pipeline, Proximal, ProximalParams, Regression, StandardScaler,
-    Steps,
+    Block, BulkLearner, DualSvm, FitBlocks, Frame, KMeans, Labels, Parameters, Pegasos, Pipeline, Proximal, ProximalParams,
+    Regression, StandardScaler, Steps, Training,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What `--report` holds.
@@ -50,7 +51,7 @@ pub fn run(args: &Train, interrupt: &Interrupt) -> Result<()> {
     }
 }
 
-fn with<P: Parameters, L: BulkLearner>(
+fn with<P: Parameters, L: BulkLearner + 'static>(
     args: &Train,
     interrupt: &Interrupt,
     algorithm: &'static str,
@@ -65,17 +66,16 @@ fn with<P: Parameters, L: BulkLearner>(
     let (features, label) = input.choose(&args.data)?;
     let label = match kind {
         Kind::Unlabelled => None,
-        _ => Some(label.ok_or_else(|| fluvial_core::Error::Plan(format!("{algorithm} needs --label")))?),
+        _ => Some(label.ok_or_else(|| Error::Plan(format!("{algorithm} needs --label")))?),
     };
     let columns: Vec<String> = features.iter().chain(&label).cloned().collect();
     let parts = input.frames(&columns)?;
-    let threads = job.env.config().threads;
     let started = Instant::now();
-    let mut steps = Steps::new(&features).parts(threads);
+    let mut steps = Steps::new(&features);
     if args.standardize {
         steps = steps.then(StandardScaler::of(fluvial_ml::FEATURES));
     }
-    let mut pipeline = fit(&steps, &learner, &parts, label.as_deref(), kind)?;
+    let mut pipeline = fit(&job.env, &steps, learner, &parts, label.as_deref(), kind)?;
     let seconds = started.elapsed().as_secs_f64();
     pipeline.training.algorithm = algorithm.to_owned();
     pipeline.training.seconds = seconds;
@@ -119,10 +119,37 @@ fn with<P: Parameters, L: BulkLearner>(
     output::print(format_args!("{text}"))
 }
 
-fn fit<L: BulkLearner>(steps: &Steps, learner: &L, parts: &[Frame], label: Option<&str>, kind: Kind) -> Result<Pipeline> {
-    Ok(match (kind, label) {
-        (Kind::Classes, Some(label)) => steps.fit_classes(learner, parts, label)?,
-        (Kind::Numbers, Some(label)) => steps.fit_numbers(learner, parts, label)?,
-        _ => steps.fit_unlabelled(learner, parts)?,
-    })
+/// Records that travel together.
+const BLOCK: usize = 1024;
+
+/// Fits stages, and the learner as a bulk iteration on the job's workers.
+fn fit<L: BulkLearner + 'static>(
+    env: &Env,
+    steps: &Steps,
+    learner: L,
+    parts: &[Frame],
+    label: Option<&str>,
+    kind: Kind,
+) -> Result<Pipeline> {
+    let labels = match (kind, label) {
+        (Kind::Classes, Some(label)) => Some(Labels::two_classes(parts, label)?),
+        (Kind::Numbers, Some(_)) => Some(Labels::Numbers),
+        _ => None,
+    };
+    let label = label.zip(labels.as_ref());
+    let (transforms, blocks) = steps.prepare(parts, label)?;
+    let records: usize = blocks.iter().map(Block::len).sum();
+    // So many that every worker gets its share.
+    let pieces = blocks
+        .iter()
+        .flat_map(|block| (0..block.len()).step_by(BLOCK).map(|first| block.slice(first, (first + BLOCK).min(block.len()))));
+    let stream = env.from_collection(pieces.collect::<Vec<_>>());
+    let stream = if env.config().threads > 1 { stream.rebalance() } else { stream };
+    let learner = Arc::new(learner);
+    let Some(shared) = stream.fit_shared(&learner).collect()?.pop() else {
+        return Err(Error::User("no records to learn from".into()));
+    };
+    let metrics = learner.figures(&shared).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let training = Training { records: records as u64, metrics, ..Training::default() };
+    Ok(Pipeline::new(steps.schema(label), training, transforms, learner.model(&shared)?))
 }

@@ -1,0 +1,8 @@
+//! Iterations as a user writes them.
+
+mod bulk;
+mod checkpoints;
+mod delta;
+mod feedback;
+mod kit;
+mod processes;
