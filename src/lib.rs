@@ -7,6 +7,7 @@ pub mod tpch;
 pub use fluvial_core::*;
 pub use fluvial_iterate::graph;
 pub use fluvial_memory as memory;
+pub use fluvial_ml as ml;
 pub use fluvial_operators as operators;
 
 /// What most programs need.

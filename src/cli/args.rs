@@ -66,6 +66,9 @@ pub enum Command {
     /// Run a command again whenever it fails or is killed; its jobs continue from their last checkpoints
     #[command(after_help = "Example:\n  fluvial supervise -- my-job --checkpoints state/")]
     Supervise(Supervise),
+    /// Learn models from data, use them, learn while data comes, recommend
+    #[command(subcommand)]
+    Ml(super::ml::args::Ml),
     /// Generate TPC-H data once, then sort, join and aggregate it in a small budget
     Demo(Demo),
 }

@@ -98,6 +98,11 @@ impl Job {
         self.close(done.map(drop))
     }
 
+    /// Says how a job went that was run on [`Job::env`], and ends the other processes.
+    pub fn conclude<T>(self, result: Result<T>) -> Result<T> {
+        self.close(result)
+    }
+
     /// Runs a job and shows how it goes.
     fn watch<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<T> {
         if self.metrics { metrics::show(&self.env, run) } else { self.progress.show(&self.env, run) }

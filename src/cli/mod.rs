@@ -7,6 +7,7 @@ mod graph;
 mod job;
 mod late_file;
 mod metrics;
+mod ml;
 mod nexmark;
 mod output;
 mod progress;
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::State(args) => state::run(&args),
         Command::Savepoint(args) => checkpoints::savepoint(&args),
         Command::Supervise(_) => unreachable!("it installs signals of its own, above"),
+        Command::Ml(command) => ml::run(command, &interrupt),
         Command::Demo(args) => demo::run(args, &interrupt, start),
     });
     match result {

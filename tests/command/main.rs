@@ -5,6 +5,7 @@ mod graph;
 mod interrupt;
 mod keeping;
 mod kit;
+mod learning;
 mod metrics;
 #[path = "../../iterate/tests/kit/reference.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]

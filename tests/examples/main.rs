@@ -19,8 +19,28 @@ mod taxi_long_rides;
 #[path = "../../examples/window_wordcount.rs"]
 mod window_wordcount;
 
+#[allow(dead_code)]
+#[path = "../../examples/anomaly_detection.rs"]
+mod anomaly_detection;
+#[allow(dead_code)]
+#[path = "../../examples/model_swap.rs"]
+mod model_swap;
+#[allow(dead_code)]
+#[path = "../../examples/online_svm_sla.rs"]
+mod online_svm_sla;
+#[allow(dead_code)]
+#[path = "../../examples/recommender.rs"]
+mod recommender;
+#[allow(dead_code)]
+#[path = "../../examples/streaming_kmeans.rs"]
+mod streaming_kmeans;
+#[allow(dead_code)]
+#[path = "../../examples/text_tfidf_pipeline.rs"]
+mod text_tfidf_pipeline;
+
 mod contest;
 mod fires;
+mod learning;
 mod rides;
 mod rules;
 mod visits;
