@@ -77,12 +77,16 @@ pub enum Stored {
 impl BatchStore {
     /// A store that reserves [`STORE_SEGMENTS`] in the operator's name.
     pub(crate) fn open(context: &TaskContext, codec: Option<Arc<dyn BatchCodec>>) -> Result<Self> {
+        Self::with_buffers(context, codec, context.reserve(STORE_SEGMENTS)?)
+    }
+
+    fn with_buffers(context: &TaskContext, codec: Option<Arc<dyn BatchCodec>>, buffers: Reservation) -> Result<Self> {
         Ok(Self {
             codec,
             spill: context.spill().clone(),
             name: context.name.clone(),
             waker: context.waker.clone(),
-            buffers: context.reserve(STORE_SEGMENTS)?,
+            buffers,
             room: context.memory.reserve(&context.name, 0)?,
             charges: Vec::new(),
             free: 0,
@@ -100,6 +104,14 @@ impl BatchStore {
     /// The pool has not so much.
     pub fn typed<T: Data>(context: &TaskContext) -> Result<Self> {
         Self::open(context, Some(typed_batch_codec::<T>()))
+    }
+
+    /// A store of records of `T` whose buffers are of a reservation that others use too: one at a time is written or read.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn typed_within<T: Data>(context: &TaskContext, buffers: &Reservation) -> Result<Self> {
+        Self::with_buffers(context, Some(typed_batch_codec::<T>()), buffers.clone())
     }
 
     /// Bytes that a batch takes as it is.
