@@ -175,10 +175,22 @@ impl BatchStore {
     }
 
     fn start_writing(&mut self) -> Result<RunWriter> {
-        let buffers: Vec<Extent> = (0..STORE_SEGMENTS).map_while(|_| self.buffers.alloc()).collect();
+        let buffers = self.take_buffers()?;
         let shape = RowShape { key: KeyWidth::Fixed(0), row: None };
         let waker = Some(self.waker.clone());
         Ok(self.spill.writer_with(&self.name, shape, "batches", &self.buffers, buffers, waker)?)
+    }
+
+    /// # Errors
+    /// Others that use the same reservation have all of it.
+    fn take_buffers(&self) -> Result<Vec<Extent>> {
+        let buffers: Vec<Extent> = (0..STORE_SEGMENTS).map_while(|_| self.buffers.alloc()).collect();
+        if !buffers.is_empty() {
+            return Ok(buffers);
+        }
+        let budget = self.buffers.limit() * SEGMENT_SIZE;
+        let operator = self.name.clone();
+        Err(fluvial_memory::Error::BudgetTooSmall { operator, needed: SEGMENT_SIZE, available: 0, budget }.into())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
@@ -260,7 +272,7 @@ impl BatchStore {
     fn next_written(&mut self, cursor: &mut StoreCursor) -> Result<Stored> {
         while let Some(run) = self.runs.get(cursor.run) {
             if cursor.reader.is_none() {
-                let buffers = (0..STORE_SEGMENTS).map_while(|_| self.buffers.alloc()).collect();
+                let buffers = self.take_buffers()?;
                 let waker = (!cursor.waits).then(|| self.waker.clone());
                 cursor.reader = Some(RunReader::with_buffers(run.clone(), 0..run.blocks().len(), buffers, waker));
             }

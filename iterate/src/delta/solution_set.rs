@@ -113,10 +113,11 @@ where
     F: Fn(&S) -> K,
 {
     /// Segments that it reserves.
-    pub(super) const SEGMENTS: usize = STORE_SEGMENTS + RESIDENT_SEGMENTS;
+    pub(super) const SEGMENTS: usize = 2 * STORE_SEGMENTS + RESIDENT_SEGMENTS;
 
     pub(super) fn open(key: F, context: &TaskContext) -> Result<Self> {
-        let buffers = context.reserve(STORE_SEGMENTS)?;
+        // While a partition is read another may have to be written.
+        let buffers = context.reserve(2 * STORE_SEGMENTS)?;
         let cold = || BatchStore::typed_within::<S>(context, &buffers);
         let partition = |_| Ok(Partition { resident: Some(Resident::new()), cold: cold()? });
         Ok(Self {
