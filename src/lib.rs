@@ -5,6 +5,7 @@ pub mod nexmark;
 pub mod tpch;
 
 pub use fluvial_core::*;
+pub use fluvial_iterate as iterate;
 pub use fluvial_iterate::graph;
 pub use fluvial_memory as memory;
 pub use fluvial_ml as ml;
@@ -19,5 +20,6 @@ pub mod prelude {
         OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, PurgingTrigger, Result, Session, Sliding, Table,
         TimeWindow, Timer, Ttl, Tumbling, ValueState, WatermarkStrategy, WindowContext, Windowed,
     };
+    pub use fluvial_iterate::{Feedback, Iterate, IterateDelta, IterateTable, Iteration, Solution};
     pub use fluvial_memory::Descending;
 }

@@ -54,6 +54,18 @@ impl Graph {
         node.inputs.iter().enumerate().map(input).collect()
     }
 
+    /// The sizes by which a join of these two chooses its build side. In a loop that is the one from outside, whatever its size: its
+    /// table is built once for all supersteps.
+    pub(crate) fn sizes_for_join(&self, [left, right]: [NodeId; 2], [l, r]: [f64; 2]) -> [f64; 2] {
+        let inside = self.loops();
+        let in_loop = |id: NodeId| inside[id].is_some() || matches!(self.nodes[id].body, Body::LoopHead(_));
+        match (in_loop(left), in_loop(right)) {
+            (true, false) => [f64::INFINITY, r.min(f64::MAX)],
+            (false, true) => [l.min(f64::MAX), f64::INFINITY],
+            _ => [l, r],
+        }
+    }
+
     /// Adds to what operations in loops reserve what the inputs take that are kept for them.
     pub(super) fn reserve_for_loops(&mut self) {
         let inside = self.loops();
@@ -76,14 +88,18 @@ impl Graph {
     /// [`Error::Plan`] that names the loop and what is wrong with it.
     pub(crate) fn check_loops(&self) -> Result<()> {
         let inside = self.loops();
+        let heads = |node: &Node| matches!(node.body, Body::LoopHead(_) | Body::StreamingLoopHead);
+        let nested =
+            self.nodes.iter().zip(&inside).find_map(|(node, outer)| Some((node, (*outer)?)).filter(|(node, _)| heads(node)));
+        if let Some((node, outer)) = nested {
+            return Err(Error::Plan(format!(
+                "`{}`: a loop within the loop `{}`; run one after the other, or unroll the inner one",
+                node.label(),
+                self.nodes[outer].label()
+            )));
+        }
         for (id, node) in self.nodes.iter().enumerate() {
             let wrong = |what: String| Err(Error::Plan(format!("`{}`: {what}", node.label())));
-            if let Some(outer) = inside[id]
-                && matches!(node.body, Body::LoopHead(_) | Body::StreamingLoopHead)
-            {
-                let outer = self.nodes[outer].label();
-                return wrong(format!("a loop within the loop `{outer}`; run one after the other, or unroll the inner one"));
-            }
             if inside[id].is_some() && node.timing == Timing::Assigns {
                 return wrong("event times are assigned before a loop, not in its step".into());
             }

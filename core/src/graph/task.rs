@@ -1,6 +1,6 @@
 use crate::codec::KeyType;
 use crate::time::SplitTimes;
-use crate::{Clock, OperatorContext, Result};
+use crate::{Clock, OperatorContext, Result, Shared};
 use fluvial_memory::{Reservation, SpillManager};
 use serde::Serialize;
 use std::any::TypeId;
@@ -64,6 +64,12 @@ impl TaskContext {
     /// The same, of a node with these side outputs.
     pub(crate) fn with_sides(mut self, sides: &Arc<[(String, TypeId)]>) -> Self {
         self.sides = sides.clone();
+        self
+    }
+
+    /// The same, of an instance that shares values of its own with others.
+    pub(crate) fn with_shared(mut self, shared: Arc<Shared>) -> Self {
+        self.operator.shared = shared;
         self
     }
 

@@ -1,10 +1,10 @@
 use super::store::{BatchStore, StoreCursor, Stored};
 use crate::graph::{OperatorFactory, TaskContext};
 use crate::runtime::{BatchCodec, Partitioner};
-use crate::{Batch, Operator, Output, Progress, Records, Restored, Result, Snapshot};
+use crate::{Batch, Operator, Output, Progress, Records, Restored, Result, Shared, Snapshot};
 use fluvial_memory::hash;
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
 
 /// An input of an operator in a loop.
 #[derive(Clone)]
@@ -44,6 +44,19 @@ enum Task {
     Renew,
 }
 
+/// What instances share ([`OperatorContext::shared`](crate::OperatorContext::shared)) is of one superstep. Workers are in the same one, or
+/// one has gone on to the next.
+#[derive(Default)]
+struct SharedBySuperstep(Mutex<BTreeMap<u64, Arc<Shared>>>);
+
+impl SharedBySuperstep {
+    fn of(&self, superstep: u64) -> Arc<Shared> {
+        let mut shared = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        shared.retain(|other, _| other + 1 >= superstep);
+        shared.entry(superstep).or_default().clone()
+    }
+}
+
 /// Runs an operation that gives its results at the end of its input once a superstep: each time on a new operator, which gets
 /// what the superstep brings, and what comes from outside the loop, kept here, once more. The input that a join builds its table of
 /// comes before the others where it is constant, so that these stream through.
@@ -65,6 +78,9 @@ pub(crate) struct EachSuperstep {
     /// Whether the superstep at hand has begun.
     begun: bool,
     tasks: VecDeque<Task>,
+    /// What the operators of one superstep share on the workers of the process.
+    shared: Arc<SharedBySuperstep>,
+    superstep: u64,
     /// The operator said that it is not done with a call.
     busy: bool,
     /// Whether the stores are needed though the operator keeps what they have.
@@ -93,6 +109,8 @@ impl EachSuperstep {
             kept: false,
             begun: false,
             tasks: VecDeque::new(),
+            shared: context.shared(SharedBySuperstep::default),
+            superstep: 0,
             busy: false,
             checkpointed,
         })
@@ -137,8 +155,9 @@ impl EachSuperstep {
             let operator = match &mut self.operator {
                 Some(operator) => operator,
                 none => {
-                    let mut operator = (self.make)(&self.context)?;
-                    operator.open(&self.context)?;
+                    let context = self.context.clone().with_shared(self.shared.of(self.superstep));
+                    let mut operator = (self.make)(&context)?;
+                    operator.open(&context)?;
                     none.insert(operator)
                 }
             };
@@ -191,6 +210,7 @@ impl EachSuperstep {
 
     fn renew(&mut self) -> Result<()> {
         self.begun = false;
+        self.superstep += 1;
         let constant: Vec<bool> = self.inputs.iter().map(|input| input.constant).collect();
         self.kept = match &mut self.operator {
             Some(operator) => operator.begin_again(&constant)?,

@@ -79,12 +79,16 @@ pub enum Stored {
 impl BatchStore {
     /// A store that reserves [`STORE_SEGMENTS`] in the operator's name.
     pub(crate) fn open(context: &TaskContext, codec: Option<Arc<dyn BatchCodec>>) -> Result<Self> {
+        Self::with_buffers(context, codec, context.reserve(STORE_SEGMENTS)?)
+    }
+
+    fn with_buffers(context: &TaskContext, codec: Option<Arc<dyn BatchCodec>>, buffers: Reservation) -> Result<Self> {
         Ok(Self {
             codec,
             spill: context.spill().clone(),
             name: context.name.clone(),
             waker: context.waker.clone(),
-            buffers: context.reserve(STORE_SEGMENTS)?,
+            buffers,
             room: context.memory.reserve(&context.name, 0)?,
             charges: Vec::new(),
             free: 0,
@@ -102,6 +106,14 @@ impl BatchStore {
     /// The pool has not so much.
     pub fn typed<T: Data>(context: &TaskContext) -> Result<Self> {
         Self::open(context, Some(typed_batch_codec::<T>()))
+    }
+
+    /// A store of records of `T` whose buffers are of a reservation that others use too: one at a time is written or read.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn typed_within<T: Data>(context: &TaskContext, buffers: &Reservation) -> Result<Self> {
+        Self::with_buffers(context, Some(typed_batch_codec::<T>()), buffers.clone())
     }
 
     /// Bytes that a batch takes as it is.
@@ -165,10 +177,22 @@ impl BatchStore {
     }
 
     fn start_writing(&mut self) -> Result<RunWriter> {
-        let buffers: Vec<Extent> = (0..STORE_SEGMENTS).map_while(|_| self.buffers.alloc()).collect();
+        let buffers = self.take_buffers()?;
         let shape = RowShape { key: KeyWidth::Fixed(0), row: None };
         let waker = Some(self.waker.clone());
         Ok(self.spill.writer_with(&self.name, shape, "batches", &self.buffers, buffers, waker)?)
+    }
+
+    /// # Errors
+    /// Others that use the same reservation have all of it.
+    fn take_buffers(&self) -> Result<Vec<Extent>> {
+        let buffers: Vec<Extent> = (0..STORE_SEGMENTS).map_while(|_| self.buffers.alloc()).collect();
+        if !buffers.is_empty() {
+            return Ok(buffers);
+        }
+        let budget = self.buffers.limit() * SEGMENT_SIZE;
+        let operator = self.name.clone();
+        Err(fluvial_memory::Error::BudgetTooSmall { operator, needed: SEGMENT_SIZE, available: 0, budget }.into())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
@@ -250,7 +274,7 @@ impl BatchStore {
     fn next_written(&mut self, cursor: &mut StoreCursor) -> Result<Stored> {
         while let Some(run) = self.runs.get(cursor.run) {
             if cursor.reader.is_none() {
-                let buffers = (0..STORE_SEGMENTS).map_while(|_| self.buffers.alloc()).collect();
+                let buffers = self.take_buffers()?;
                 let waker = (!cursor.waits).then(|| self.waker.clone());
                 cursor.reader = Some(RunReader::with_buffers(run.clone(), 0..run.blocks().len(), buffers, waker));
             }

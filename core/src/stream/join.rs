@@ -77,6 +77,7 @@ impl<L: Data, LS: KeySelector<L>, R: Data, RS: KeySelector<R, Key = LS::Key>> Ke
         let (left, right) = (self.left.selector.clone(), self.right.selector.clone());
         let bytes = |known: (bool, Option<crate::graph::Estimate>)| known.1.map_or(f64::INFINITY, |e| e.bytes);
         let (l, r) = (bytes(self.left.stream.known()), bytes(self.right.stream.known()));
+        let [l, r] = self.left.stream.env.graph().sizes_for_join([self.left.stream.node, self.right.stream.node], [l, r]);
         let config = self.left.stream.env.config();
         let (build, broadcast) = self.strategy.choose(kind, [l, r], config);
         let shapes = (

@@ -278,6 +278,7 @@ impl Join {
         let estimates = [tables[0].known().1, tables[1].known().1];
         let kind = JoinKind::from(self.kind);
         let bytes = estimates.map(|e| e.map_or(f64::INFINITY, |e| e.bytes));
+        let bytes = self.left.env.graph().sizes_for_join([tables[0].node, tables[1].node], bytes);
         let (build, broadcast) = self.strategy.choose(kind, bytes, self.left.env.config());
         let merge = self.strategy == JoinStrategy::SortMerge;
         let mut options = JoinOptions::new(kind, plans[0].codec.shape(), plans[1].codec.shape());

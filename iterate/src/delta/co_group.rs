@@ -1,10 +1,11 @@
 use super::partitioned::Partitioned;
-use super::solution_set::{Found, PARTITIONS, Shared, missing, partition_of, shared};
+use super::solution_set::{Found, GROUPS, Shared, missing, partition_of, partitions_of, shared};
 use fluvial_core::{Batch, Data, Operator, Output, Progress, Result, TaskContext};
 use fluvial_memory::NormalizedKey;
 use fluvial_memory::hash::hash_bytes;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Records of a batch of results.
 const BATCH: usize = 1024;
@@ -41,43 +42,60 @@ where
             waiting: Partitioned::open(context)?,
             results: Vec::new(),
             bytes: Vec::new(),
-            at: PARTITIONS,
+            at: GROUPS,
             types: PhantomData,
         })
     }
 
+    /// Groups what waits for these partitions.
+    fn group_some(&mut self, group: usize, partitions: Range<usize>, out: &mut dyn Output) -> Result<()> {
+        let Self { key, set, f, waiting, results, bytes, .. } = self;
+        let mut set = set.borrow_mut();
+        let set = set.as_mut().ok_or_else(missing)?;
+        if partitions.len() == 1 {
+            set.make_resident(partitions.start)?;
+        }
+        let mut groups: BTreeMap<Vec<u8>, Vec<W>> = BTreeMap::new();
+        waiting.visit(group, |records| {
+            for record in records {
+                bytes.clear();
+                key(&record).encode(bytes);
+                if !partitions.contains(&partition_of(hash_bytes(bytes))) {
+                    continue;
+                }
+                match groups.get_mut(bytes.as_slice()) {
+                    Some(group) => group.push(record),
+                    None => drop(groups.insert(bytes.clone(), vec![record])),
+                }
+            }
+            Ok(())
+        })?;
+        for (key, records) in groups {
+            let typed = K::decode(&mut key.as_slice())?;
+            if let Found::Here(found) = set.get(&key, hash_bytes(&key)) {
+                f(&typed, records, found, results);
+            }
+            if results.len() >= BATCH {
+                out.send(0, Batch::typed(std::mem::take(results)))?;
+            }
+        }
+        Ok(())
+    }
+
     fn group(&mut self, out: &mut dyn Output) -> Result<Progress> {
-        while self.at < PARTITIONS {
-            let partition = self.at;
+        while self.at < GROUPS {
+            let group = self.at;
             self.at += 1;
-            if self.waiting.is_empty(partition) {
+            if self.waiting.is_empty(group) {
                 continue;
             }
-            let Self { key, set, f, waiting, results, bytes, .. } = self;
-            let mut set = set.borrow_mut();
-            let set = set.as_mut().ok_or_else(missing)?;
-            set.make_resident(partition)?;
-            let mut groups: BTreeMap<Vec<u8>, Vec<W>> = BTreeMap::new();
-            waiting.drain(partition, |records| {
-                for record in records {
-                    bytes.clear();
-                    key(&record).encode(bytes);
-                    match groups.get_mut(bytes.as_slice()) {
-                        Some(group) => group.push(record),
-                        None => drop(groups.insert(bytes.clone(), vec![record])),
-                    }
-                }
-                Ok(())
-            })?;
-            for (key, records) in groups {
-                let typed = K::decode(&mut key.as_slice())?;
-                if let Found::Here(found) = set.get(&key, hash_bytes(&key)) {
-                    f(&typed, records, found, results);
-                }
-                if results.len() >= BATCH {
-                    out.send(0, Batch::typed(std::mem::take(results)))?;
-                }
+            // All partitions of the group at once, or one after the other.
+            let resident = self.set.borrow().as_ref().ok_or_else(missing)?.is_resident(group);
+            let turns = if resident { vec![partitions_of(group)] } else { partitions_of(group).map(|p| p..p + 1).collect() };
+            for partitions in turns {
+                self.group_some(group, partitions, out)?;
             }
+            self.waiting.clear(group);
             if out.congested(0) {
                 return Ok(Progress::More);
             }

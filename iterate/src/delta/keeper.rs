@@ -1,5 +1,5 @@
 use super::partitioned::Partitioned;
-use super::solution_set::{PARTITIONS, Shared, SolutionCursor, SolutionSet, missing, partition_of, shared};
+use super::solution_set::{GROUPS, Shared, SolutionCursor, SolutionSet, missing, partition_of, partitions_of, shared};
 use fluvial_core::{
     Batch, BatchStore, Data, Operator, Output, Progress, Restored, Result, STORE_SEGMENTS, Snapshot, TaskContext,
 };
@@ -20,6 +20,8 @@ pub(super) struct Keeper<S, K, F> {
     set: Shared<S, K, F>,
     /// Records that change the set when the superstep has ended; before the first, those whose partition is on disk.
     changes: Partitioned<S>,
+    /// Of those that are being applied: the ones whose partitions are on disk.
+    later: Partitioned<S>,
     scratch: BatchStore,
     cursor: SolutionCursor,
     worker: usize,
@@ -34,7 +36,7 @@ where
     F: Fn(&S) -> K + Clone + 'static,
 {
     /// Segments that it reserves.
-    pub(super) const SEGMENTS: usize = SolutionSet::<S, K, F>::SEGMENTS + Partitioned::<S>::SEGMENTS + STORE_SEGMENTS;
+    pub(super) const SEGMENTS: usize = SolutionSet::<S, K, F>::SEGMENTS + 2 * Partitioned::<S>::SEGMENTS + STORE_SEGMENTS;
 
     pub(super) fn open(loop_id: u64, key: F, context: &TaskContext) -> Result<Self> {
         let set = shared(loop_id);
@@ -43,6 +45,7 @@ where
             key,
             set,
             changes: Partitioned::open(context)?,
+            later: Partitioned::open(context)?,
             scratch: BatchStore::typed::<S>(context)?,
             cursor: SolutionCursor::default(),
             worker: context.worker,
@@ -60,7 +63,7 @@ where
     /// Puts records into the set; those that it has no room for wait until the superstep ends.
     fn put(&mut self, records: Vec<S>) -> Result<()> {
         for record in records {
-            let outcome = self.set.borrow_mut().as_mut().ok_or_else(missing)?.put(record)?;
+            let outcome = self.set.borrow_mut().as_mut().ok_or_else(missing)?.put(record, false)?;
             if let Some(record) = outcome {
                 let partition = partition_of(self.hash(&record));
                 self.changes.push(partition, record)?;
@@ -69,24 +72,39 @@ where
         Ok(())
     }
 
-    /// Applies what has been gathered, the partitions in memory first.
+    /// Applies what has been gathered: first what is for partitions in memory, then partition by partition.
     fn apply(&mut self) -> Result<()> {
-        let Self { set, changes, .. } = self;
+        let Self { key, set, changes, later, bytes, .. } = self;
         let mut set = set.borrow_mut();
         let set = set.as_mut().ok_or_else(missing)?;
-        let (resident, cold): (Vec<_>, Vec<_>) =
-            (0..PARTITIONS).filter(|p| !changes.is_empty(*p)).partition(|p| set.is_resident(*p));
-        for partition in resident.into_iter().chain(cold) {
-            changes.drain(partition, |records| {
+        let mut partition = |record: &S| {
+            bytes.clear();
+            key(record).encode(bytes);
+            partition_of(hash::hash_bytes(bytes))
+        };
+        for group in (0..GROUPS).filter(|group| !changes.is_empty(*group)).collect::<Vec<_>>() {
+            set.relieve()?;
+            changes.drain(group, |records| {
                 for record in records {
-                    let mut record = Some(record);
-                    while let Some(again) = record {
-                        set.make_resident(partition)?;
-                        record = set.put(again)?;
+                    if let Some(record) = set.put(record, false)? {
+                        later.push(partition(&record), record)?;
                     }
                 }
                 Ok(())
             })?;
+            if later.is_empty(group) {
+                continue;
+            }
+            for at in partitions_of(group) {
+                set.make_resident(at)?;
+                later.visit(group, |records| {
+                    records
+                        .into_iter()
+                        .filter(|record| partition(record) == at)
+                        .try_for_each(|record| set.put(record, true).map(drop))
+                })?;
+            }
+            later.clear(group);
         }
         Ok(())
     }

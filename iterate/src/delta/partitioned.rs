@@ -1,10 +1,10 @@
-use super::solution_set::PARTITIONS;
+use super::solution_set::{GROUPS, group_of};
 use fluvial_core::{Batch, BatchStore, Data, Progress, Result, STORE_SEGMENTS, StateSection, StoreCursor, Stored, TaskContext};
 
 /// Records of a partition that are gathered before they are stored.
 const GATHERED: usize = 1024;
 
-/// Records that wait, by partition of the solution set: in memory, and beyond it on disk.
+/// Records that wait, by group of partitions of the solution set: in memory, and beyond it on disk.
 pub(super) struct Partitioned<T> {
     gathered: Vec<Vec<T>>,
     stores: Vec<BatchStore>,
@@ -13,20 +13,25 @@ pub(super) struct Partitioned<T> {
 
 impl<T: Data> Partitioned<T> {
     /// Segments that it reserves.
-    pub(super) const SEGMENTS: usize = PARTITIONS * STORE_SEGMENTS;
+    pub(super) const SEGMENTS: usize = GROUPS * STORE_SEGMENTS;
 
     pub(super) fn open(context: &TaskContext) -> Result<Self> {
-        let stores = (0..PARTITIONS).map(|_| BatchStore::typed::<T>(context)).collect::<Result<_>>()?;
-        Ok(Self { gathered: (0..PARTITIONS).map(|_| Vec::new()).collect(), stores, counts: vec![0; PARTITIONS] })
+        let stores = (0..GROUPS).map(|_| BatchStore::typed::<T>(context)).collect::<Result<_>>()?;
+        Ok(Self { gathered: (0..GROUPS).map(|_| Vec::new()).collect(), stores, counts: vec![0; GROUPS] })
     }
 
+    /// Takes a record of a partition.
     pub(super) fn push(&mut self, partition: usize, record: T) -> Result<()> {
-        let gathered = &mut self.gathered[partition];
+        let group = group_of(partition);
+        let gathered = &mut self.gathered[group];
+        if gathered.capacity() == 0 {
+            gathered.reserve_exact(GATHERED);
+        }
         gathered.push(record);
-        self.counts[partition] += 1;
+        self.counts[group] += 1;
         if gathered.len() == GATHERED {
             let batch = Batch::typed(std::mem::take(gathered));
-            self.stores[partition].push(batch)?;
+            self.stores[group].push(batch)?;
         }
         Ok(())
     }
@@ -41,22 +46,45 @@ impl<T: Data> Partitioned<T> {
         Ok(Progress::Done)
     }
 
-    pub(super) fn is_empty(&self, partition: usize) -> bool {
-        self.counts[partition] == 0
+    pub(super) fn is_empty(&self, group: usize) -> bool {
+        self.counts[group] == 0
     }
 
-    /// Hands all records of a partition to `each`, batch by batch, in the order in which they came, and forgets them.
-    pub(super) fn drain(&mut self, partition: usize, mut each: impl FnMut(Vec<T>) -> Result<()>) -> Result<()> {
-        let store = &mut self.stores[partition];
+    /// Hands all records of a group to `each`, batch by batch, in the order in which they came, and forgets them.
+    pub(super) fn drain(&mut self, group: usize, mut each: impl FnMut(Vec<T>) -> Result<()>) -> Result<()> {
+        let store = &mut self.stores[group];
         store.close_now()?;
         let mut cursor = StoreCursor::waiting();
         while let Stored::Batch(batch) = store.take(&mut cursor)? {
             each(batch.typed_records()?)?;
         }
-        store.clear();
-        self.counts[partition] = 0;
-        let gathered = std::mem::take(&mut self.gathered[partition]);
-        if gathered.is_empty() { Ok(()) } else { each(gathered) }
+        let gathered = std::mem::take(&mut self.gathered[group]);
+        if !gathered.is_empty() {
+            each(gathered)?;
+        }
+        self.clear(group);
+        Ok(())
+    }
+
+    /// As [`Partitioned::drain`], but they stay.
+    pub(super) fn visit(&mut self, group: usize, mut each: impl FnMut(Vec<T>) -> Result<()>) -> Result<()> {
+        let store = &mut self.stores[group];
+        let gathered = std::mem::take(&mut self.gathered[group]);
+        if !gathered.is_empty() {
+            store.push(Batch::typed(gathered))?;
+        }
+        store.close_now()?;
+        let mut cursor = StoreCursor::waiting();
+        while let Stored::Batch(batch) = store.next(&mut cursor)? {
+            each(batch.typed_records()?)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self, group: usize) {
+        self.stores[group].clear();
+        self.gathered[group] = Vec::new();
+        self.counts[group] = 0;
     }
 
     /// All records as sections of a snapshot.

@@ -1,5 +1,5 @@
 use super::partitioned::Partitioned;
-use super::solution_set::{Found, PARTITIONS, Shared, missing, partition_of, shared};
+use super::solution_set::{Found, GROUPS, Shared, missing, partition_of, partitions_of, shared};
 use fluvial_core::{Batch, Data, Operator, Output, Progress, Result, TaskContext};
 use fluvial_memory::NormalizedKey;
 use fluvial_memory::hash::hash_bytes;
@@ -47,7 +47,7 @@ where
             keys: Vec::new(),
             ends: Vec::new(),
             hashes: Vec::new(),
-            at: PARTITIONS,
+            at: GROUPS,
             types: PhantomData,
         })
     }
@@ -84,24 +84,35 @@ where
         Ok(())
     }
 
+    fn partition(&mut self, record: &W) -> usize {
+        self.keys.clear();
+        (self.key)(record).encode(&mut self.keys);
+        partition_of(hash_bytes(&self.keys))
+    }
+
     fn flush(&mut self, out: &mut dyn Output) -> Result<()> {
         if self.results.is_empty() { Ok(()) } else { out.send(0, Batch::typed(std::mem::take(&mut self.results))) }
     }
 
-    /// Joins what waits for partitions on disk, from the partition at hand on.
+    /// Joins what waits for partitions on disk, from the group at hand on.
     fn join_late(&mut self, out: &mut dyn Output) -> Result<Progress> {
-        while self.at < PARTITIONS {
-            let partition = self.at;
+        while self.at < GROUPS {
+            let group = self.at;
             self.at += 1;
-            if self.late.as_ref().is_none_or(|late| late.is_empty(partition)) {
+            if self.late.as_ref().is_none_or(|late| late.is_empty(group)) {
                 continue;
             }
-            self.set.borrow_mut().as_mut().ok_or_else(missing)?.make_resident(partition)?;
-            // The partition is in memory now, so nothing of it is late again.
+            // A partition that has been brought back stays while it is looked at, so nothing of it is late again.
             let mut late = self.late.take().ok_or_else(missing)?;
-            let outcome = late.drain(partition, |records| self.join(records, out));
+            for partition in partitions_of(group) {
+                self.set.borrow_mut().as_mut().ok_or_else(missing)?.make_resident(partition)?;
+                late.visit(group, |mut records| {
+                    records.retain(|record| self.partition(record) == partition);
+                    self.join(records, out)
+                })?;
+            }
+            late.clear(group);
             self.late = Some(late);
-            outcome?;
             if out.congested(0) {
                 return Ok(Progress::More);
             }

@@ -8,7 +8,23 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 /// Partitions of a worker's solution set: what goes to disk, and comes back, at a time.
-pub(super) const PARTITIONS: usize = 16;
+pub(super) const PARTITIONS: usize = 64;
+
+/// Groups of neighbouring partitions: what waits for partitions is kept by these, since each costs buffers.
+pub(super) const GROUPS: usize = 16;
+
+/// Segments in which one partition can be at least, whatever others have taken: so a solution set of 64 times that goes through.
+const RESIDENT_SEGMENTS: usize = 64;
+
+/// The group of a partition.
+pub(super) fn group_of(partition: usize) -> usize {
+    partition / (PARTITIONS / GROUPS)
+}
+
+/// The partitions of a group.
+pub(super) fn partitions_of(group: usize) -> std::ops::Range<usize> {
+    group * (PARTITIONS / GROUPS)..(group + 1) * (PARTITIONS / GROUPS)
+}
 
 /// Records of a batch that is written, read or given out.
 const BATCH: usize = 1024;
@@ -18,7 +34,7 @@ const CHARGE: usize = 1 << 18;
 
 /// The partition of a hash.
 pub(super) fn partition_of(hash: u64) -> usize {
-    (remix(hash, 0) >> 60) as usize
+    (remix(hash, 0) >> 58) as usize
 }
 
 /// The solution set of one worker: records by key, one a key, changed in place.
@@ -97,14 +113,17 @@ where
     F: Fn(&S) -> K,
 {
     /// Segments that it reserves.
-    pub(super) const SEGMENTS: usize = PARTITIONS * STORE_SEGMENTS;
+    pub(super) const SEGMENTS: usize = 2 * STORE_SEGMENTS + RESIDENT_SEGMENTS;
 
     pub(super) fn open(key: F, context: &TaskContext) -> Result<Self> {
-        let partition = |_| Ok(Partition { resident: Some(Resident::new()), cold: BatchStore::typed::<S>(context)? });
+        // While a partition is read another may have to be written.
+        let buffers = context.reserve(2 * STORE_SEGMENTS)?;
+        let cold = || BatchStore::typed_within::<S>(context, &buffers);
+        let partition = |_| Ok(Partition { resident: Some(Resident::new()), cold: cold()? });
         Ok(Self {
             key,
             partitions: (0..PARTITIONS).map(partition).collect::<Result<_>>()?,
-            room: context.memory.reserve(&context.name, 0)?,
+            room: context.reserve(RESIDENT_SEGMENTS)?,
             weigher: Weigher::default(),
             bytes: Default::default(),
             keys: PhantomData,
@@ -118,8 +137,17 @@ where
         hash_bytes(&self.bytes.0)
     }
 
-    pub(super) fn is_resident(&self, partition: usize) -> bool {
-        self.partitions[partition].resident.is_some()
+    /// Whether all partitions of a group are in memory.
+    pub(super) fn is_resident(&self, group: usize) -> bool {
+        partitions_of(group).all(|partition| self.partitions[partition].resident.is_some())
+    }
+
+    /// Others would like memory back: gives up the largest partition.
+    pub(super) fn relieve(&mut self) -> Result<()> {
+        if self.room.pressure() > 0 {
+            self.evict_largest_but(PARTITIONS)?;
+        }
+        Ok(())
     }
 
     /// The record of a key, whose normalized form and hash are given.
@@ -142,15 +170,13 @@ where
         }
     }
 
-    /// Puts a record in the place of the one with its key, or adds it. `Some`: its partition is on disk, and here it is again.
-    pub(super) fn put(&mut self, record: S) -> Result<Option<S>> {
+    /// Puts a record in the place of the one with its key, or adds it. `Some`: its partition is on disk, or has gone there, and
+    /// here it is again. With `stays` a partition that was brought back is not to go.
+    pub(super) fn put(&mut self, record: S, stays: bool) -> Result<Option<S>> {
         let hash = self.hash(&record);
         let partition = partition_of(hash);
         if self.partitions[partition].resident.is_none() {
             return Ok(Some(record));
-        }
-        if self.room.pressure() > 0 {
-            self.evict_largest_but(partition)?;
         }
         let owned = self.weigher.heap_bytes(&record);
         let Self { partitions, bytes, key, .. } = self;
@@ -164,8 +190,10 @@ where
             || (resident.records.len() + 1) * 4 > resident.slots.len() * 3
             || resident.bytes() > resident.charged
         {
-            // It may be that the partition has to go.
             if !self.grow(partition)? {
+                if stays {
+                    return Err(self.too_small(partition));
+                }
                 self.evict(partition)?;
                 return Ok(Some(record));
             }
@@ -259,14 +287,7 @@ where
                     || (resident.records.len() + 1) * 4 > resident.slots.len() * 3
                     || resident.bytes() > resident.charged;
                 if full && !self.grow(partition)? {
-                    let held = self.partitions[partition].resident.as_ref().map_or(0, |resident| resident.charged);
-                    return Err(fluvial_memory::Error::BudgetTooSmall {
-                        operator: self.room.operator().to_owned(),
-                        needed: 2 * held,
-                        available: held,
-                        budget: self.room.limit() * fluvial_memory::SEGMENT_SIZE,
-                    }
-                    .into());
+                    return Err(self.too_small(partition));
                 }
                 let Some(resident) = &mut self.partitions[partition].resident else { return Err(missing()) };
                 insert(&mut resident.slots, hash, resident.records.len());
@@ -275,6 +296,13 @@ where
         }
         self.partitions[partition].cold.clear();
         Ok(())
+    }
+
+    fn too_small(&self, partition: usize) -> Error {
+        let held = self.partitions[partition].resident.as_ref().map_or(0, |resident| resident.charged);
+        let budget = self.room.limit() * fluvial_memory::SEGMENT_SIZE;
+        let operator = self.room.operator().to_owned();
+        fluvial_memory::Error::BudgetTooSmall { operator, needed: 2 * held, available: held, budget }.into()
     }
 
     /// The next batch of all records, in no particular order; none of them is in memory any more.

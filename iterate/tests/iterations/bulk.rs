@@ -259,7 +259,7 @@ fn several_loops_of_a_job_run_one_after_another_and_side_by_side() -> Result<()>
 #[test]
 fn an_iteration_over_a_table() -> Result<()> {
     let env = env(2);
-    let prices = env.from_collection((0..50u64).map(|n| (n % 5, n))).to_table()?.select("f0 as item, f1 as price")?;
+    let prices = env.from_collection((0..50u64).map(|n| (n % 5, n))).to_table()?.select("column_1 as item, column_2 as price")?;
     let result = prices.iterate(3, |partial, it| {
         let best = partial.group_by("item")?.aggregate("max(price) as price")?;
         it.terminate_when_empty_table(&best);
