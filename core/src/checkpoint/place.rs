@@ -31,6 +31,12 @@ pub(crate) trait Place: Send + Sync {
     /// Removes a file, and its folder if that is empty then. One that is not there is no error.
     fn remove(&self, path: &str) -> Result<()>;
 
+    /// Has a file of the local file system here too, without copying it; the file is safe then. Says whether that could be done.
+    fn link(&self, file: &Path, path: &str) -> Result<bool> {
+        let _ = (file, path);
+        Ok(false)
+    }
+
     /// The path for people, and in errors.
     fn shown(&self, path: &str) -> PathBuf;
 
@@ -157,6 +163,16 @@ impl Place for FolderPlace {
             let _ = fs::remove_dir(folder);
         }
         Ok(())
+    }
+
+    fn link(&self, file: &Path, path: &str) -> Result<bool> {
+        let target = self.shown(path);
+        let folder = target.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder).map_err(|e| file_error(folder, e))?;
+        // Another file system, one without links, too many of them: the file can be copied.
+        let Ok(()) = fs::hard_link(file, &target) else { return Ok(false) };
+        sync_folder(&target)?;
+        Ok(true)
     }
 
     fn shown(&self, path: &str) -> PathBuf {

@@ -3,6 +3,7 @@ use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskCon
 use crate::chain::AnyCollector;
 use crate::checkpoint::NodeIdentity;
 use crate::runtime::{Edge, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route};
+use crate::state::Backend;
 use crate::time::{AssignedSource, AssigningOperator};
 use crate::{Batch, Clock, OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
@@ -32,8 +33,15 @@ struct Chain {
 
 impl Graph {
     /// Fuses chains and gives the runtime its plan. Nodes of the plan are in the order of the graph.
-    /// `time`: the job's clock, and whether it runs in streaming mode.
-    pub(crate) fn lower(self, name: &str, spill: &SpillManager, pot: &Reservation, time: (&Clock, bool)) -> Lowered {
+    /// `time`: the job's clock, and whether it runs in streaming mode; `backend`: where it keeps state of keys.
+    pub(crate) fn lower(
+        self,
+        name: &str,
+        spill: &SpillManager,
+        pot: &Reservation,
+        time: (&Clock, bool),
+        backend: &Backend,
+    ) -> Lowered {
         let description = self.describe();
         let consumers = self.consumers();
         let (waits, opens) = self.hang_gates();
@@ -71,6 +79,7 @@ impl Graph {
                 start: start.clone(),
                 clock: time.0.clone(),
                 streaming: time.1,
+                backend: backend.clone(),
             };
             PlanNode {
                 id,
@@ -162,6 +171,7 @@ struct Resources {
     start: Arc<StartLine>,
     clock: Clock,
     streaming: bool,
+    backend: Backend,
 }
 
 impl Resources {
@@ -169,6 +179,7 @@ impl Resources {
         TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory)
             .with_sides(&self.sides)
             .with_time(&self.clock, self.streaming)
+            .with_backend(&self.backend)
     }
 }
 
