@@ -211,6 +211,7 @@ impl Env {
         loop {
             let began = Instant::now();
             let session = self.started(&mut started)?;
+            self.shared.metrics.keep(&stats, restarted.len());
             let again = !restarted.is_empty() || self.shared.generation.load(Relaxed) > 0;
             let checkpointed = checkpoints.map(|settings| Checkpointed { settings, again, stats: &stats });
             let tell = |job: JobControl, from: Option<u64>| {

@@ -23,9 +23,11 @@ pub(super) struct Sweeping {
 }
 
 impl<V: Data> DiskTable<V> {
-    /// Removes values for which `keep` is false among the next `count` in memory, going around from `cursor`, and as many in runs.
+    /// Removes values for which `keep` is false among the next `count`: one half of them in memory, going around from `cursor`, the
+    /// other in runs.
     pub(crate) fn sweep(&mut self, cursor: &mut usize, count: usize, mut keep: impl FnMut(&V) -> bool) {
-        for _ in 0..count.min(self.young.table.len()) {
+        let in_runs = if self.runs.list.is_empty() { 0 } else { count.div_ceil(2) };
+        for _ in 0..(count - in_runs).min(self.young.table.len()) {
             if *cursor >= self.young.table.len() {
                 *cursor = 0;
             }
@@ -37,9 +39,7 @@ impl<V: Data> DiskTable<V> {
             }
             *cursor += 1;
         }
-        if !self.runs.list.is_empty()
-            && let Err(error) = self.sweep_runs(count, &mut keep)
-        {
+        if let Err(error) = self.sweep_runs(in_runs, &mut keep) {
             self.failed.get_or_insert(error);
         }
     }

@@ -133,9 +133,9 @@ impl<V: Data> DiskTable<V> {
 
     /// Reads a key's value, if it is not resident.
     pub(crate) fn fetch(&mut self, key: KeyRef<'_>) {
-        if !self.is_resident(key)
-            && let Err(error) = self.make_room().and_then(|()| self.load(key).map(drop))
-        {
+        let room = self.make_room();
+        let fetched = if self.is_resident(key) { room } else { room.and_then(|()| self.load(key).map(drop)) };
+        if let Err(error) = fetched {
             self.failed.get_or_insert(error);
         }
     }
