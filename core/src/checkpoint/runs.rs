@@ -20,11 +20,13 @@ pub(super) struct LinkedRuns {
     folder: String,
     seen: HashSet<usize>,
     named: usize,
+    /// Whether there are links that are not safe yet.
+    open: bool,
 }
 
 impl LinkedRuns {
     pub(super) fn new(prefix: String, epoch: u64) -> Self {
-        Self { prefix, epoch, folder: folder_of(epoch), seen: HashSet::new(), named: 0 }
+        Self { prefix, epoch, folder: folder_of(epoch), seen: HashSet::new(), named: 0, open: false }
     }
 
     /// Has the run of a section among the files that are said to be part of the checkpoint.
@@ -44,11 +46,17 @@ impl LinkedRuns {
         let name = format!("{}-{}-{}.run", self.prefix, self.epoch, self.named);
         let (path, new) = run.link(place, &join(&self.folder, &name))?;
         if new {
+            self.open = true;
             said.cost.new_bytes += run.bytes;
         }
         // Seen from the folder of any checkpoint.
         said.files.push(FileEntry { path: format!("../{path}"), bytes: run.bytes, checksum: run.checksum.clone() });
         Ok(())
+    }
+
+    /// All of them are safe when this returns.
+    pub(super) fn settle(&mut self, place: &dyn Place) -> Result<()> {
+        if std::mem::take(&mut self.open) { place.settle(&self.folder) } else { Ok(()) }
     }
 }
 

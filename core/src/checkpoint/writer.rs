@@ -472,6 +472,7 @@ impl Epoch {
     }
 
     fn finish(&mut self) -> Result<()> {
+        self.runs.settle(&*self.place)?;
         if let Some((path, writer)) = self.file.take() {
             let (bytes, checksum) = writer.finish()?;
             self.said.cost.new_bytes += bytes;
@@ -516,6 +517,7 @@ fn write_parts<'a>(
             file.add(&part.uid, part.worker, section)?;
         }
     }
+    runs.settle(place)?;
     for file in &mut said.files {
         file.path = file.path.trim_start_matches("../").to_owned();
     }
