@@ -1,14 +1,23 @@
 //! Streaming workloads as the peers' programs have them, one a run: prints one line with records, seconds and a check.
 //!
-//!     cargo bench --bench streaming -- tumbling|sliding|session|wordcount|q0|q1|q2|q3|q5|q7|q8|latency|keys
+//!     cargo bench --bench streaming -- tumbling|sliding|session|wordcount|q0|q1|q2|q3|q5|q7|q8|latency|keys|process|restart
 //!
 //! EVENTS (20,000,000), THREADS (the cores), KEYS (10,000), SLICES (10, for `slices`), DATA (text for `wordcount`), RATE and
-//! SECONDS (for `latency`) come from the environment. Generators run inside the workers, as with the peers; the time is that
-//! of the job.
+//! SECONDS (for `latency` and `restart`) come from the environment. Generators run inside the workers, as with the peers; the time is
+//! that of the job.
+//!
+//! CHECKPOINTS names a folder that is emptied first: checkpoints go there, every INTERVAL (1000) milliseconds. STATE_MEMORY is the
+//! MiB that state on disk may hold in memory; without it state is in memory. WINDOW (1) is the length of `tumbling` windows in seconds
+//! of 100,000 records.
+//!
+//! `restart` gives each of KEYS keys a value of 96 bytes, ends with a savepoint, and starts again from it: says how long it took until the
+//! first record came out. Then it changes RATE keys a second for SECONDS, if that is said, with checkpoints.
 
 use fluvial::nexmark::{Generator, SimpleBid, queries};
 use fluvial::prelude::*;
-use fluvial_core::{Data, Mode, Session, Sliding, Tumbling, WatermarkStrategy};
+use fluvial_core::{
+    AfterSavepoint, Checkpoints, Data, JobReport, Mode, RestoreFrom, Session, Sliding, StateBackend, Tumbling, WatermarkStrategy,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -84,8 +93,10 @@ impl Aggregator<SimpleBid> for CountSum {
 
 fn main() {
     let workload = std::env::args().nth(1).filter(|w| !w.starts_with('-')).unwrap_or_else(|| "tumbling".into());
-    let mut config = Config { mode: Mode::Streaming, ..Config::default() };
-    config.threads = number("THREADS", config.threads as u64) as usize;
+    if workload == "restart" {
+        return restart();
+    }
+    let config = config();
     let threads = config.threads;
     let env = Env::new(config);
     let mut events = number("EVENTS", 20_000_000);
@@ -98,7 +109,10 @@ fn main() {
     let second = Duration::from_secs(1);
     let mut latencies = None;
     match workload.as_str() {
-        "tumbling" => sunk.count(&bids(100).key_by(|b| b.auction).window(Tumbling::of(second)).aggregate(CountSum)),
+        "tumbling" => {
+            let windows = bids(100).key_by(|b| b.auction).window(Tumbling::of(number("WINDOW", 1) as u32 * second));
+            sunk.count(&windows.aggregate(CountSum));
+        }
         "sliding" => {
             let windows = bids(100).key_by(|b| b.auction).window(Sliding::of(10 * second, second));
             sunk.count(&windows.aggregate(CountSum));
@@ -118,6 +132,19 @@ fn main() {
                 *sum
             }));
         }
+        // A value of state is read and written with each record.
+        "process" => {
+            let bids = env.generator(move |n| SimpleBid::numbered(n, keys, 100)).count(events).stream();
+            sunk.count(&bids.key_by(|b| b.auction).process_with(|state| {
+                let sums = state.value::<u64>("sum")?;
+                Ok(move |bid: SimpleBid, context: &mut KeyedContext<'_, u32, u64>| {
+                    let sum = sums.get().unwrap_or(0) + bid.price;
+                    sums.set(sum);
+                    context.emit(sum);
+                    Ok(())
+                })
+            }));
+        }
         "wordcount" => {
             let path = std::env::var("DATA").expect("DATA names a text file");
             let words = env.read_text(&[path]).unwrap().flat_map_with(|line, out| {
@@ -135,15 +162,127 @@ fn main() {
         query => nexmark(&env, query, events, &sunk),
     }
     let start = Instant::now();
-    env.execute(&workload).unwrap();
+    let report = env.execute(&workload).unwrap();
     let seconds = start.elapsed().as_secs_f64();
     env.close();
     let (rows, rss) = (sunk.0.load(Relaxed), fluvial_core::peak_resident() >> 20);
     println!(
-        "{{\"workload\":\"{workload}\",\"seconds\":{seconds:.3},\"events\":{events},\"records_per_s\":{:.0},\"rows\":{rows},\"workers\":{threads},\"peak_mib\":{rss}{}}}",
+        "{{\"workload\":\"{workload}\",\"seconds\":{seconds:.3},\"events\":{events},\"records_per_s\":{:.0},\"rows\":{rows},\"workers\":{threads},\"peak_mib\":{rss}{}{}}}",
         if events == 0 { rows as f64 } else { events as f64 } / seconds,
         latencies.map(|l| l.report()).unwrap_or_default(),
+        checkpoints(&report),
     );
+}
+
+/// What the environment says of workers, checkpoints and state.
+fn config() -> Config {
+    let mut config = Config { mode: Mode::Streaming, ..Config::default() };
+    config.threads = number("THREADS", config.threads as u64) as usize;
+    if let Ok(folder) = std::env::var("CHECKPOINTS") {
+        let _ = std::fs::remove_dir_all(&folder);
+        config.checkpoints = Some(Checkpoints::to_folder(folder).every(Duration::from_millis(number("INTERVAL", 1000))));
+    }
+    if std::env::var_os("STATE_MEMORY").is_some() {
+        config.state_backend = StateBackend::Disk { memory: (number("STATE_MEMORY", 0) as usize) << 20, folder: None };
+    }
+    config
+}
+
+fn checkpoints(report: &JobReport) -> String {
+    let stats = &report.checkpoints;
+    let Some(last) = &stats.latest else { return String::new() };
+    format!(
+        ",\"checkpoints\":{},\"failed\":{},\"longest_snapshot_ms\":{:.2},\"written_mib\":{},\"last_mib\":{:.1},\"last_new_mib\":{:.1}",
+        stats.completed,
+        stats.failed,
+        stats.longest_snapshot_ms,
+        stats.bytes_written >> 20,
+        last.bytes as f64 / f64::from(1 << 20),
+        last.new_bytes as f64 / f64::from(1 << 20),
+    )
+}
+
+/// A value of 96 bytes.
+type Wide = [u64; 12];
+
+/// Adds a job that replaces values of state, from record to record of a generator of so many a second.
+fn replace_values(env: &Env, keys: u64, records: u64, rate: Option<f64>, seen: impl Fn(u64) + Clone + Send + Sync + 'static) {
+    // At first each key once, then keys in no order.
+    let numbers = env.generator(move |n| if n < keys { n } else { fluvial::nexmark::mix(n) % keys }).count(records);
+    let numbers = if let Some(rate) = rate { numbers.rate(rate).stream() } else { numbers.stream() };
+    let values = numbers.uid("numbers").key_by(|n| *n).map_with_state(|n, value: &mut Option<Wide>| {
+        let before = value.map_or(0, |value| value[0]);
+        *value = Some([before + 1; 12]);
+        n
+    });
+    values.uid("values").for_each(seen);
+}
+
+fn restart() {
+    let keys = number("KEYS", 10_000);
+    let config = config();
+    let folder = config.checkpoints.as_ref().map(|_| std::env::var("CHECKPOINTS").unwrap()).expect("CHECKPOINTS names a folder");
+    let savepoint = format!("{folder}-savepoint");
+    let _ = std::fs::remove_dir_all(&savepoint);
+    let env = Env::new(Config { state_backend: StateBackend::Memory, ..config.clone() });
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = count.clone();
+    replace_values(&env, keys, u64::MAX, None, move |_| {
+        counted.fetch_add(1, Relaxed);
+    });
+    let other = env.clone();
+    let to = savepoint.clone();
+    let stopper = std::thread::spawn(move || {
+        while count.load(Relaxed) < keys + keys / 10 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        other.savepoint(&to, AfterSavepoint::Stop).unwrap();
+    });
+    env.execute("restart").unwrap();
+    stopper.join().unwrap();
+    env.close();
+    let bytes: u64 = std::fs::read_dir(&savepoint).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    let _ = std::fs::remove_dir_all(&folder);
+    let from = RestoreFrom::At(savepoint.clone());
+    let env = Env::new(Config { checkpoints: config.checkpoints.clone().map(|c| c.from(from)), ..config });
+    let start = Instant::now();
+    let first = Arc::new(AtomicU64::new(u64::MAX));
+    let seen = first.clone();
+    let rate = number("RATE", 0);
+    replace_values(&env, keys, u64::MAX, (rate > 0).then_some(rate as f64), move |_| {
+        seen.fetch_min(start.elapsed().as_micros() as u64, Relaxed);
+    });
+    let (other, first_seen) = (env.clone(), first.clone());
+    let end = format!("{folder}-end");
+    let _ = std::fs::remove_dir_all(&end);
+    let to = end.clone();
+    let stopper = std::thread::spawn(move || {
+        while first_seen.load(Relaxed) == u64::MAX {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_secs(number("SECONDS", 0)));
+        let report = other.metrics().snapshot().checkpoints;
+        other.savepoint(&to, AfterSavepoint::Stop).unwrap();
+        report
+    });
+    env.execute("restart").unwrap();
+    let stats = stopper.join().unwrap();
+    env.close();
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let last = stats.latest.unwrap_or_default();
+    println!(
+        "{{\"workload\":\"restart\",\"savepoint_mib\":{:.0},\"first_record_s\":{:.2},\"checkpoints\":{},\"written_mib\":{:.1},\"last_mib\":{:.1},\"last_new_mib\":{:.2},\"peak_mib\":{}}}",
+        mib(bytes),
+        first.load(Relaxed) as f64 / 1e6,
+        stats.completed,
+        mib(stats.bytes_written),
+        mib(last.bytes),
+        mib(last.new_bytes),
+        fluvial_core::peak_resident() >> 20,
+    );
+    for folder in [savepoint, end, folder] {
+        let _ = std::fs::remove_dir_all(folder);
+    }
 }
 
 fn nexmark(env: &Env, query: &str, events: u64, sunk: &Counter) {

@@ -2,6 +2,7 @@ use crate::checkpoint::Checkpoints;
 use crate::launch::Relaunch;
 use crate::restart::Restart;
 use crate::runtime::Interrupt;
+use crate::state::StateBackend;
 use crate::{Clock, Error, Result};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ pub struct Config {
     pub barrier_interval: Option<Duration>,
     /// Where streaming jobs keep their state, how often, and what they begin with. Default: they keep none.
     pub checkpoints: Option<Checkpoints>,
+    /// Where streaming jobs keep the state of keys while they run. Default: in memory.
+    pub state_backend: StateBackend,
     /// Whether and when a job that has failed is started again. Default: never.
     pub restart: Restart,
     /// Starts the other processes again, where [`launch`](crate::launch) has started them. Set there.
@@ -73,6 +76,7 @@ impl Default for Config {
             stop_after: None,
             barrier_interval: None,
             checkpoints: None,
+            state_backend: StateBackend::Memory,
             restart: Restart::never(),
             relaunch: None,
             interrupt: Interrupt::default(),
@@ -109,6 +113,7 @@ impl Config {
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.check()?;
         }
+        self.state_backend.check()?;
         for (process, host) in self.hosts.iter().enumerate() {
             let (name, port) = host.rsplit_once(':').unwrap_or_default();
             if name.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {

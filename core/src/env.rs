@@ -7,6 +7,7 @@ use crate::metrics::{Metrics, MetricsServer};
 use crate::report::{JobReport, Monitor, peak_resident};
 use crate::restart::{RestartReport, Restarts};
 use crate::runtime::{Checkpointing, JobControl, Mesh, RunConfig};
+use crate::state::Backend;
 use crate::{Config, Error, Result};
 use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
 use std::net::SocketAddr;
@@ -214,6 +215,7 @@ impl Env {
         loop {
             let began = Instant::now();
             let session = self.started(&mut started)?;
+            self.shared.metrics.keep(&stats, restarted.len());
             let again = !restarted.is_empty() || self.shared.generation.load(Relaxed) > 0;
             let checkpointed = checkpoints.map(|settings| Checkpointed { settings, again, stats: &stats });
             let tell = |job: JobControl, from: Option<u64>| {
@@ -268,10 +270,15 @@ impl Env {
         // All at once, so that no operator that takes more than its minimum leaves another without.
         let segments = graph.nodes.iter().map(|n| n.memory).sum::<usize>() * self.config().threads;
         let pot = session.memory.reserve(&format!("job {name}"), segments)?;
-        let lowered = graph.lower(name, &session.spill, &pot, (&self.config().clock, streaming), checkpointed.is_some());
+        let backend = self.state_backend(checkpointed.as_ref(), streaming)?;
+        let lowered =
+            graph.lower(name, &session.spill, &pot, (&self.config().clock, streaming), (&backend, checkpointed.is_some()));
+        if let Some(disk) = backend.disk() {
+            disk.identify(lowered.identities.iter().map(|node| node.uid.clone()));
+        }
         self.shared.monitor.watch(&lowered.metrics, &session.spill);
         let before = session.spill.stats();
-        let store = checkpointed.map(|c| c.open(name, &lowered, self.config())).transpose()?;
+        let store = checkpointed.map(|c| c.open(name, &lowered, self.config(), backend)).transpose()?;
         let from = store.as_ref().and_then(|open| open.store.restored());
         let job = session.mesh.submit_with(&lowered.plan, store.as_ref().map(OpenStore::checkpointing))?;
         let _running = Running::of(&self.shared, job.control());
@@ -315,6 +322,16 @@ impl Env {
             operators: operators.collect(),
             ..JobReport::default()
         })
+    }
+
+    /// Where a run of a job keeps the state of keys.
+    fn state_backend(&self, checkpointed: Option<&Checkpointed<'_>>, streaming: bool) -> Result<Backend> {
+        let config = self.config();
+        if !streaming {
+            return Ok(Backend::Memory);
+        }
+        let place = checkpointed.map(|c| c.settings.place()).transpose()?;
+        config.state_backend.start(place.as_ref().and_then(|place| place.folder()), &config.spill_dir)
     }
 
     fn started<'a>(&self, session: &'a mut Option<Session>) -> Result<&'a mut Session> {
@@ -399,10 +416,10 @@ struct Checkpointed<'a> {
 }
 
 impl Checkpointed<'_> {
-    fn open(&self, name: &str, lowered: &Lowered, config: &Config) -> Result<OpenStore> {
+    fn open(&self, name: &str, lowered: &Lowered, config: &Config, backend: Backend) -> Result<OpenStore> {
         let (settings, processes) = (self.settings, config.hosts.len().max(1));
         let part = Part { process: config.process, workers: processes * config.threads, local_workers: config.threads };
-        let store = JobStore::open(settings, self.again, name, lowered.identities.clone(), part, self.stats)?;
+        let store = JobStore::open(settings, self.again, name, lowered.identities.clone(), part, self.stats, backend)?;
         Ok(OpenStore { store: Arc::new(store), settings: settings.clone() })
     }
 }

@@ -69,7 +69,7 @@ pub use sink::{CollectStream, FileSink, SinkContext, SinkNode, SocketOptions, Tr
 pub use source::{ChannelClosed, ChannelSender, FileOrder, FollowFolder, Generator, SocketListener, SocketSource, TailFile};
 pub use state::{
     AggregatingState, BroadcastState, BroadcastWriter, KeyedState, ListState, MapState, OperatorList, OperatorState,
-    ReducingState, Ttl, ValueState,
+    ReducingState, StateBackend, StoredSection, Ttl, ValueState,
 };
 pub use stream::{
     Aggregator, Data, DataStream, Emitter, Group, KeyFn, KeyRef, KeySelector, KeyedJoin, KeyedStream, Number, Partition,

@@ -1,6 +1,7 @@
 //! The operator trait: what an operator may do and when. Operators know nothing of the substrate; the harness in
 //! `runtime` drives them, holds their capabilities, their stashes and their permits.
 
+use crate::state::StoredSection;
 use crate::{Batch, Result};
 use fluvial_memory::{MemoryManager, Progress, Waker};
 use std::any::Any;
@@ -310,6 +311,15 @@ pub struct StateSection {
     pub keys: String,
     /// The records.
     pub bytes: Vec<u8>,
+    /// Where they lie, in place of `bytes`, for state that is kept on disk. Only operators that keep state there get it back so.
+    pub stored: Option<StoredSection>,
+}
+
+impl StateSection {
+    /// Bytes of the records, wherever they are.
+    pub fn byte_len(&self) -> u64 {
+        self.stored.as_ref().map_or(self.bytes.len() as u64, StoredSection::byte_len)
+    }
 }
 
 /// State to take back.

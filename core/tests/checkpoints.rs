@@ -2,7 +2,7 @@
 
 use fluvial_core::{
     AfterSavepoint, CheckpointInfo, Checkpoints, Config, Env, Error, JobReport, KeyedContext, KeyedProcessFunction, KeyedState,
-    Mode, Restart, RestoreFrom, Result, StoredState, Timer, ValueState, WatermarkStrategy,
+    Mode, Restart, RestoreFrom, Result, StateBackend, StoredState, Timer, ValueState, WatermarkStrategy,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,9 @@ impl Room {
         lines
     }
 }
+
+/// State on disk with next to no memory.
+const DISK: StateBackend = StateBackend::Disk { memory: 64 << 10, folder: None };
 
 fn config(threads: usize, checkpoints: Checkpoints) -> Config {
     Config { threads, memory: 16 << 20, checkpoints: Some(checkpoints), mode: Mode::Streaming, ..Config::default() }
@@ -113,12 +116,12 @@ fn run(room: &Room, config: Config) -> Result<JobReport> {
 
 #[test]
 fn a_job_that_fails_again_and_again_gives_what_one_that_does_not() {
-    for threads in 1..=3 {
+    for (threads, state_backend) in [(1, StateBackend::Memory), (2, DISK), (3, StateBackend::Memory), (3, DISK)] {
         let room = Room::new();
         let failures = Arc::new(AtomicU64::new(0));
         let counted = failures.clone();
         let restart = Restart::fixed_delay(20, Duration::from_millis(1));
-        let env = Env::new(Config { restart, ..config(threads, room.checkpoints()) });
+        let env = Env::new(Config { restart, state_backend, ..config(threads, room.checkpoints()) });
         // Each is bad luck once, whichever attempt comes to it first.
         let bad: Arc<Vec<(u64, AtomicU64)>> = Arc::new((1..=12).map(|i| (i * EVENTS / 13, AtomicU64::new(0))).collect());
         job(&env, &room, Some(60_000.0), move |n| {
@@ -197,6 +200,64 @@ fn a_savepoint_is_continued_by_another_number_of_workers() {
         run(&room, config(after, room.checkpoints().from(RestoreFrom::At(savepoint)))).unwrap();
         assert!(room.results() == expected(), "{before}, then {after} workers");
     }
+}
+
+#[test]
+fn either_backend_continues_from_what_the_other_has_kept() {
+    for (before, after) in [(StateBackend::Memory, DISK), (DISK, StateBackend::Memory)] {
+        for (workers, then) in [(2, 2), (2, 3)] {
+            let on = |threads: usize, backend: &StateBackend, checkpoints: Checkpoints| Config {
+                state_backend: backend.clone(),
+                ..config(threads, checkpoints)
+            };
+            let room = Room::new();
+            let (_, savepoint) = stopped(&room, on(workers, &before, room.checkpoints()), AfterSavepoint::Stop);
+            // A savepoint has the same files whoever has written them.
+            let files = std::fs::read_dir(&savepoint).unwrap().map(|entry| entry.unwrap().path());
+            let states: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "state")).collect();
+            let versions: Vec<u8> = states.iter().map(|path| std::fs::read(path).unwrap()[8]).collect();
+            assert!(!states.is_empty() && versions.iter().all(|version| *version == 1), "{versions:?}");
+            run(&room, on(then, &after, room.checkpoints().from(RestoreFrom::At(savepoint)))).unwrap();
+            assert!(room.results() == expected(), "{workers} workers on {before:?}, {then} on {after:?}");
+            // So it is with the job's own checkpoints.
+            let room = Room::new();
+            let env = Env::new(on(workers, &before, room.checkpoints().keep(1)));
+            job(&env, &room, Some(60_000.0), |n| n < EVENTS / 2);
+            env.execute("sums").unwrap_err();
+            run(&room, on(then, &after, room.checkpoints().from(RestoreFrom::Latest))).unwrap();
+            assert!(room.results() == expected(), "{workers} workers on {before:?}, {then} on {after:?}, from checkpoints");
+        }
+    }
+}
+
+#[test]
+fn checkpoints_of_state_on_disk_write_what_has_changed() {
+    let room = Room::new();
+    let state_backend = StateBackend::Disk { memory: 8 << 20, folder: None };
+    let env = Env::new(Config { state_backend, ..config(2, room.checkpoints().every(Duration::from_millis(100)).keep(3)) });
+    let keys = 100_000;
+    // Each key once, then a few of them.
+    let numbers = env.generator(move |n| if n < keys { n } else { n % 100 }).count(keys + 20_000).rate(200_000.0);
+    numbers.stream().key_by(|n| *n).rolling_count().filter(|_| false).for_each(|_| ());
+    let report = env.execute("counts").unwrap();
+    let infos = CheckpointInfo::list(&room.path("state").display().to_string()).unwrap();
+    let before = &infos[infos.len() - 2].report;
+    assert!(before.bytes > keys * 20 && before.new_bytes < before.bytes / 10, "{before:?}");
+    assert!(infos.iter().all(|info| info.damage.is_none()), "{infos:?}");
+    assert!(report.checkpoints.bytes_written < 4 * before.bytes, "{:?}", report.checkpoints);
+    // Whoever reads it sees each key once.
+    let mut counts = BTreeMap::new();
+    StoredState::open(&infos[infos.len() - 2].path)
+        .unwrap()
+        .values(None, "value", None, |entry| {
+            assert_eq!(counts.insert(entry.key.as_u64().unwrap(), entry.value.as_u64().unwrap()), None);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(counts.len() as u64, keys);
+    // Nothing of the live state is left.
+    let live = std::fs::read_dir(room.path("state").join("live")).unwrap();
+    assert_eq!(live.count(), 0);
 }
 
 #[test]

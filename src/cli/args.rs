@@ -1,6 +1,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fluvial_core::{
-    Checkpoints, Config, Error, Interrupt, JoinType, Restart, RestoreFrom, Result, exit_code, parse_bytes, parse_metrics_addr,
+    Checkpoints, Config, Error, Interrupt, JoinType, Restart, RestoreFrom, Result, StateBackend, exit_code, parse_bytes,
+    parse_metrics_addr,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -153,11 +154,30 @@ pub struct Keeping {
     /// What follows a failure in the job: start it again, after a second, this many times
     #[arg(long, value_name = "TIMES", default_value_t = 0, help_heading = "Checkpoints")]
     pub restarts: usize,
+    /// Where the job keeps the state of keys while it runs: as values in memory, or in files, if it is more than memory holds
+    #[arg(long, value_enum, default_value_t = Backend::Memory, help_heading = "State")]
+    pub state_backend: Backend,
+    /// How much of the state each process holds in memory, where it is kept on disk; an index comes to it, of 11 to 21 bytes a key
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_bytes, help_heading = "State")]
+    pub state_memory: usize,
+    /// Where the files of the state go; beside the checkpoints, if they are in a folder, or with the spill files by default
+    #[arg(long, value_name = "DIR", help_heading = "State")]
+    pub state_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    Memory,
+    Disk,
 }
 
 impl Keeping {
     pub fn configure(&self, config: &mut Config) {
         config.restart = Restart::fixed_delay(self.restarts, Duration::from_secs(1));
+        config.state_backend = match self.state_backend {
+            Backend::Memory => StateBackend::Memory,
+            Backend::Disk => StateBackend::Disk { memory: self.state_memory, folder: self.state_dir.clone() },
+        };
         config.checkpoints = self.checkpoints.as_deref().map(|at| {
             let from = self.from.as_deref().map_or(RestoreFrom::Nothing, RestoreFrom::parse);
             Checkpoints::to_url(at).every(self.checkpoint_interval).from(from)

@@ -91,7 +91,27 @@ fn table(snapshot: &MetricsSnapshot, rates: &[OperatorRates], figures: Figures) 
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
+    text.push_str(&keeping(snapshot));
     text
+}
+
+/// A line about checkpoints and restarts; none where there was neither.
+fn keeping(snapshot: &MetricsSnapshot) -> String {
+    let stats = &snapshot.checkpoints;
+    if stats.completed + stats.failed + snapshot.restarts == 0 {
+        return String::new();
+    }
+    let last = stats.latest.as_ref().map_or_else(String::new, |last| {
+        format!(
+            "; the last took {:.0} ms, {} of {} new, aligned in {:.0} ms",
+            last.duration_ms,
+            format_bytes(last.new_bytes),
+            format_bytes(last.bytes),
+            last.alignment_ms
+        )
+    });
+    let (completed, failed, restarts) = (stats.completed, stats.failed, snapshot.restarts);
+    format!("checkpoints: {completed} complete, {failed} failed{last}; restarts: {restarts}\n")
 }
 
 fn row(snapshot: &MetricsSnapshot, operator: &OperatorMetrics, rates: &OperatorRates, figures: Figures) -> [String; 13] {
@@ -124,7 +144,7 @@ fn row(snapshot: &MetricsSnapshot, operator: &OperatorMetrics, rates: &OperatorR
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fluvial_core::WorkerMetrics;
+    use fluvial_core::{CheckpointReport, CheckpointStats, WorkerMetrics};
 
     #[test]
     fn a_table_lines_up_and_leaves_out_what_nobody_has() {
@@ -141,7 +161,11 @@ mod tests {
         assert_eq!(words, ["sort", "12,345", "0", "0", "B", "0", "B", "50%", "0%", "50%"]);
         assert!(lines[1].ends_with("late") && lines[3].ends_with('3'), "{text}");
         assert_eq!(lines[1].len(), lines[3].len());
+        let last = CheckpointReport { duration_ms: 20.0, bytes: 4096, new_bytes: 1024, ..CheckpointReport::default() };
+        snapshot.checkpoints = CheckpointStats { completed: 7, failed: 1, latest: Some(last), ..CheckpointStats::default() };
         let rates = table(&snapshot, &snapshot.rates_since(&MetricsSnapshot::default()), Figures::Rates);
+        let line = "checkpoints: 7 complete, 1 failed; the last took 20 ms, 1 KiB of 4 KiB new, aligned in 0 ms; restarts: 0\n";
+        assert!(rates.ends_with(line), "{rates}");
         assert!(rates.contains("6,172") && rates.contains("a second"), "{rates}");
     }
 }

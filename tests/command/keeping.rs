@@ -48,6 +48,29 @@ fn a_savepoint_of_the_first_version_of_the_format_is_continued_and_read() {
 }
 
 #[test]
+fn a_checkpoint_of_state_on_disk_of_the_second_version_is_read() {
+    // Four runs, each with a later sum of every key; of the last checkpoint's folder, and of those before it.
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/checkpoint-v2");
+    let listed = succeeds(&["checkpoints", golden]);
+    assert!(listed.contains("checkpoint") && !listed.contains("damaged"), "{listed}");
+    let sums = succeeds(&["state", golden, "--state", "sum"]);
+    let sums: Vec<serde_json::Value> = sums.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(sums.len(), 15);
+    assert_eq!(sums.iter().map(|sum| sum["value"]["value"].as_u64().unwrap()).sum::<u64>(), 11_138_239_625);
+    let first = succeeds(&["state", golden, "--state", "sum", "--key", "0"]);
+    assert!(first.contains("742604055"), "{first}");
+}
+
+#[test]
+fn state_on_disk_gives_the_same_results() {
+    let folder = folder();
+    let disk = ["--state-backend", "disk", "--state-memory", "64KiB"];
+    assert_eq!(run(folder.path(), "disk", &disk), run(folder.path(), "memory", &[]));
+    let error = fails(&[&QUERY[..], &["--out", "-", "--state-backend", "disk", "--state-memory", "1KiB"]].concat());
+    assert!(error.contains("state memory: 1024 bytes given, at least 65536 are needed"), "{error}");
+}
+
+#[test]
 fn a_savepoint_is_taken_of_a_running_job_and_ends_it_if_asked_to() {
     let folder = folder();
     let (state, out, savepoint) = (folder.path().join("state"), folder.path().join("out"), folder.path().join("savepoint"));

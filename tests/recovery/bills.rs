@@ -78,7 +78,7 @@ fn bills_are_exact() {
     for (processes, threads) in [(1, 1), (1, 3), (2, 2)] {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let folder = folder.path().to_owned();
-        let orders = Orders { job: Job::Billing, folder, processes, threads, checkpoints: None, rate: None };
+        let orders = Orders { job: Job::Billing, folder, processes, threads, checkpoints: None, rate: None, disk: false };
         let (status, said, gone) = Life::start(&orders, 0, None).end();
         assert!(status.success(), "{said}");
         gone.wait();
@@ -96,6 +96,7 @@ fn bills_are_exact_whoever_is_killed() {
         processes: (1, 2),
         threads: (1, 3),
         damage: false,
+        disk: (0, 1),
         full: false,
         kills: 12,
     };

@@ -2,7 +2,7 @@
 
 use crate::{billing, job};
 use fluvial::prelude::*;
-use fluvial::{Checkpoints, RestoreFrom, launch};
+use fluvial::{Checkpoints, RestoreFrom, StateBackend, launch};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct Orders {
     pub checkpoints: Option<Guarantee>,
     /// Records a second.
     pub rate: Option<f64>,
+    /// Whether the state of keys is on disk, with next to no memory.
+    pub disk: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +92,9 @@ fn run(orders: &Orders, records: u64) -> Result<()> {
         let checkpoints = checkpoints.from(RestoreFrom::LatestIfAny);
         if guarantee == Guarantee::AtLeastOnce { checkpoints.at_least_once() } else { checkpoints }
     });
+    if orders.disk {
+        config.state_backend = StateBackend::Disk { memory: 128 << 10, folder: None };
+    }
     let children = launch(orders.processes, &mut config)?;
     let env = Env::new(config);
     job::add(&env, records, orders.rate, &orders.out())?;

@@ -21,6 +21,8 @@ pub struct Torture {
     pub threads: (usize, usize),
     /// Between lives the last checkpoint is damaged, now and then, if there is another one.
     pub damage: bool,
+    /// Which lives keep their state on disk: none, some, all.
+    pub disk: (u64, u64),
     /// Some lives find the disk full.
     pub full: bool,
     /// Most kills of one job before it may end.
@@ -85,6 +87,7 @@ impl Torture {
                 threads: random.among(self.threads),
                 checkpoints: Some(self.guarantee),
                 rate: Some(self.rate),
+                disk: random.below(self.disk.1) < self.disk.0,
             };
             let full = self.full && kills < most && random.one_in(2);
             let limit = full.then(|| random.below(24));
@@ -122,6 +125,9 @@ impl Torture {
         let mut life = Life::start(orders, left.len(), limit);
         let mut killed = false;
         let mut line = format!("{} x {}", orders.processes, orders.threads);
+        if orders.disk {
+            line += ", on disk";
+        }
         if let Some(limit) = limit {
             line += &format!(", full at {limit} blocks");
         }

@@ -17,6 +17,7 @@ const TORTURE: Torture = Torture {
     processes: (1, 2),
     threads: (1, 3),
     damage: false,
+    disk: (0, 1),
     full: false,
     kills: 12,
 };
@@ -28,7 +29,7 @@ fn undisturbed() -> &'static [String] {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let job = Job::Everything { records: RECORDS };
         let folder_path = folder.path().to_owned();
-        let orders = Orders { job, folder: folder_path, processes: 1, threads: 2, checkpoints: None, rate: None };
+        let orders = Orders { job, folder: folder_path, processes: 1, threads: 2, checkpoints: None, rate: None, disk: false };
         let (status, said, gone) = Life::start(&orders, 0, None).end();
         assert!(status.success(), "{said}");
         gone.wait();
@@ -47,6 +48,16 @@ fn is_equal(orders: &Orders) -> Option<String> {
 #[test]
 fn killed_jobs_lose_nothing_and_double_nothing() {
     TORTURE.go_on(20, is_equal);
+}
+
+#[test]
+fn killed_jobs_with_state_on_disk_lose_nothing_and_double_nothing() {
+    Torture { name: "on disk", disk: (1, 1), ..TORTURE }.go_on(20, is_equal);
+}
+
+#[test]
+fn lives_may_keep_their_state_elsewhere() {
+    Torture { name: "on disk or not", disk: (1, 2), damage: true, ..TORTURE }.go_on(12, is_equal);
 }
 
 #[test]

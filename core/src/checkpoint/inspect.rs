@@ -3,13 +3,14 @@
 use super::manifest::{Kind, Manifest, folder_of};
 use super::place::{Place, join};
 use super::retention::checkpoints;
-use super::state_file::{StateFile, verify};
+use super::state_file::{FileEntry, SectionKind, StateFile, Stored, verify};
 use super::stats::CheckpointReport;
-use crate::state::section;
+use crate::state::section::{self, resolve};
 use crate::{Error, Result, StateSection};
 use fluvial_memory::{KeySchema, Schema};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A checkpoint or savepoint.
@@ -98,7 +99,7 @@ impl CheckpointInfo {
             let folder = folder_of(id);
             match Manifest::read(&*place, &folder) {
                 Ok(manifest) => {
-                    let check = |entry: &super::state_file::FileEntry| verify(&*place, &join(&folder, &entry.path), entry);
+                    let check = |entry: &FileEntry| verify(&*place, &join(&folder, &entry.path), entry);
                     let damage = manifest.files.iter().try_for_each(check).err();
                     Self { damage: damage.map(|error| error.to_string()), ..Self::of(&*place, &folder, &manifest) }
                 }
@@ -155,20 +156,30 @@ impl StoredState {
         CheckpointInfo::of(&*self.place, &self.folder, &self.manifest)
     }
 
-    /// Hands the sections of a state to `each`, one at a time; `operator` is a uid or a name, and need not be given where one
+    /// Hands the sections of a state to `each`, one at a time, each with what its changes come to; `operator` is a uid or a name, and need not be given where one
     /// operator alone has a state of this name.
     ///
     /// # Errors
     /// There is no such state, or several; a damaged section; what `each` says.
     pub fn read(&self, operator: Option<&str>, state: &str, mut each: impl FnMut(StateSection) -> Result<()>) -> Result<()> {
         let uid = self.find(operator, state)?;
-        for entry in &self.manifest.files {
-            let file = StateFile::open(&*self.place, join(&self.folder, &entry.path))?;
-            for stored in &file.index.sections {
-                if file.text(stored.operator) == uid && file.text(stored.state) == state {
-                    each(file.read(&*self.place, stored)?)?;
-                }
+        let open = |entry: &FileEntry| StateFile::open(&*self.place, join(&self.folder, &entry.path));
+        let files = self.manifest.files.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let mut by_group: BTreeMap<Option<u16>, Vec<(&StateFile, &Stored)>> = BTreeMap::new();
+        for file in &files {
+            let wanted = |s: &&Stored| file.text(s.operator) == uid && file.text(s.state) == state;
+            for stored in file.index.sections.iter().filter(wanted) {
+                by_group.entry(stored.key_group()).or_default().push((file, stored));
             }
+        }
+        for stored in by_group.into_values() {
+            if stored.iter().all(|(_, stored)| stored.kind() != SectionKind::Changes) {
+                stored.into_iter().try_for_each(|(file, stored)| each(file.read(&*self.place, stored)?))?;
+                continue;
+            }
+            let read =
+                |(file, stored): (&StateFile, &Stored)| Ok((stored.sequence, stored.kind(), file.read(&*self.place, stored)?));
+            resolve(stored.into_iter().map(read).collect::<Result<_>>()?)?.into_iter().try_for_each(&mut each)?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ mod manifest;
 mod place;
 mod restore;
 mod retention;
+mod runs;
 mod settings;
 mod state_file;
 mod stats;
@@ -26,7 +27,9 @@ mod store;
 mod writer;
 
 pub use inspect::{CheckpointInfo, OperatorInfo, StateInfo, StateValue, StoredState};
+pub(crate) use place::{Place, PlaceFile};
 pub use settings::{Checkpoints, RestoreFrom};
+pub(crate) use state_file::{SectionHead, SectionKind, StateFile, StateFileWriter, Stored};
 pub(crate) use stats::SharedStats;
 pub use stats::{CheckpointReport, CheckpointStats};
 pub(crate) use store::{JobStore, NodeIdentity, Part};

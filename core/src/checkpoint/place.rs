@@ -31,6 +31,19 @@ pub(crate) trait Place: Send + Sync {
     /// Removes a file, and its folder if that is empty then. One that is not there is no error.
     fn remove(&self, path: &str) -> Result<()>;
 
+    /// Has a file of the local file system here too, without copying it; [`Place::settle`] makes that safe. Says whether it could be
+    /// done.
+    fn link(&self, file: &Path, path: &str) -> Result<bool> {
+        let _ = (file, path);
+        Ok(false)
+    }
+
+    /// What has been linked in a folder is safe when this returns.
+    fn settle(&self, folder: &str) -> Result<()> {
+        let _ = folder;
+        Ok(())
+    }
+
     /// The path for people, and in errors.
     fn shown(&self, path: &str) -> PathBuf;
 
@@ -159,6 +172,18 @@ impl Place for FolderPlace {
         Ok(())
     }
 
+    fn link(&self, file: &Path, path: &str) -> Result<bool> {
+        let target = self.shown(path);
+        let folder = target.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder).map_err(|e| file_error(folder, e))?;
+        // Another file system, one without links, too many of them: the file can be copied.
+        Ok(fs::hard_link(file, &target).is_ok())
+    }
+
+    fn settle(&self, folder: &str) -> Result<()> {
+        sync_folder(&self.shown(folder))
+    }
+
     fn shown(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
@@ -189,7 +214,7 @@ impl PlaceFile for FolderFile {
                 return Err(file_error(&self.target, error));
             }
         }
-        sync_folder(&self.target)
+        self.target.parent().map_or(Ok(()), sync_folder)
     }
 }
 

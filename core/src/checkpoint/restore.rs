@@ -4,11 +4,14 @@ use super::manifest::{Manifest, OperatorEntry, checkpoint_of, folder_of};
 use super::place::{Place, join};
 use super::retention::checkpoints;
 use super::settings::{Checkpoints, RestoreFrom};
-use super::state_file::{StateFile, check_length, verify};
+use super::state_file::{SectionKind, StateFile, check_length, verify};
 use super::store::NodeIdentity;
 use crate::runtime::RestoredInstance;
-use crate::{Error, OperatorContext, Restored, Result};
-use std::sync::Arc;
+use crate::state::disk::Run;
+use crate::state::{StoredSection, section::resolve};
+use crate::{Error, OperatorContext, Restored, Result, StateSection};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 /// A checkpoint that a job begins with.
 pub(crate) struct RestorePoint {
@@ -16,6 +19,10 @@ pub(crate) struct RestorePoint {
     folder: String,
     pub(crate) manifest: Manifest,
     files: Vec<StateFile>,
+    /// The files as runs of state on disk, as far as somebody has asked for them.
+    runs: Vec<OnceLock<Arc<Run>>>,
+    /// Whether it is one of the job's own.
+    own: bool,
 }
 
 impl RestorePoint {
@@ -82,7 +89,7 @@ impl RestorePoint {
         let own = existing.iter().find(|id| same_folder(&**place, &folder_of(**id), at));
         let point = match own {
             Some(id) => Self::open(place, folder_of(*id))?,
-            None => Self::open(&super::place::parse(at)?, String::new())?,
+            None => Self { own: false, ..Self::open(&super::place::parse(at)?, String::new())? },
         };
         if let Some(last) = existing.last().filter(|last| own != Some(last)) {
             let shown = place.shown(&folder_of(*last));
@@ -112,7 +119,8 @@ impl RestorePoint {
             }
             files.push(StateFile::open(&**place, path)?);
         }
-        Ok(Self { place: place.clone(), folder, manifest, files })
+        let runs = files.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { place: place.clone(), folder, manifest, files, runs, own: true })
     }
 
     /// Whether this job can begin with it.
@@ -148,21 +156,53 @@ impl RestorePoint {
         ))
     }
 
-    /// What an instance of a node begins with.
+    /// A file as a run of state on disk.
+    fn run(&self, number: usize) -> Result<Arc<Run>> {
+        if let Some(run) = self.runs[number].get() {
+            return Ok(run.clone());
+        }
+        let (file, entry) = (&self.files[number], &self.manifest.files[number]);
+        let linked = self.own.then(|| file.path.clone());
+        let run = Arc::new(Run::adopt(self.place.shown(&file.path), file, entry.bytes, &entry.checksum, linked)?);
+        // Another instance may have come first.
+        Ok(self.runs[number].get_or_init(|| run).clone())
+    }
+
+    /// What an instance of a node begins with. State that it keeps on disk is given as files, where there are files.
     ///
     /// # Errors
     /// A section that is damaged.
-    pub(crate) fn load(&self, node: &NodeIdentity, context: &OperatorContext) -> Result<Option<RestoredInstance>> {
+    pub(crate) fn load(
+        &self,
+        node: &NodeIdentity,
+        context: &OperatorContext,
+        keeps: impl Fn(&str) -> bool,
+    ) -> Result<Option<RestoredInstance>> {
         let Some(operator) = self.manifest.operators.get(&node.uid) else { return Ok(None) };
         let owned = context.key_groups();
         let mut sections = Vec::new();
-        for file in &self.files {
+        // What has to be put together first, by state.
+        let mut names: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        let in_files = self.place.folder().is_some();
+        for (number, file) in self.files.iter().enumerate() {
             let mine = |section: &&super::state_file::Stored| {
                 section.key_group().is_none_or(|group| owned.contains(&group)) && file.text(section.operator) == node.uid
             };
-            for stored in file.index.sections.iter().filter(mine) {
-                sections.push(file.read(&*self.place, stored)?);
+            for (place, stored) in file.index.sections.iter().enumerate().filter(|(_, stored)| mine(stored)) {
+                if stored.key_group().is_some() && in_files && keeps(file.text(stored.state)) {
+                    let run = StoredSection::new(self.run(number)?, place);
+                    sections.push(StateSection { stored: Some(run), ..file.head(stored) });
+                } else if stored.kind() == SectionKind::Whole {
+                    sections.push(file.read(&*self.place, stored)?);
+                } else {
+                    let section = file.read(&*self.place, stored)?;
+                    let state = names.entry(section.name.clone()).or_default();
+                    state.push((stored.sequence, stored.kind(), section));
+                }
             }
+        }
+        for (_, parts) in names {
+            sections.extend(resolve(parts)?);
         }
         let workers = self.manifest.workers as usize;
         let all = operator.ended.len() == workers;

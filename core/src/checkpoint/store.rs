@@ -8,6 +8,7 @@ use super::stats::SharedStats;
 use super::writer::{Order, Writer, WriterSetup};
 use crate::io::file_error;
 use crate::runtime::{Barrier, CheckpointStore, Completion, RestoredInstance, SaveDone, SnapshotPart};
+use crate::state::Backend;
 use crate::{OperatorContext, Result};
 use std::fs::File;
 use std::sync::{Arc, Mutex};
@@ -35,6 +36,8 @@ pub(crate) struct JobStore {
     nodes: Arc<[NodeIdentity]>,
     point: Option<RestorePoint>,
     first_epoch: u64,
+    /// Where the job keeps state of keys.
+    backend: Backend,
     writer: Writer,
     contributions: Contributions,
     /// Held by the first process: one job writes here at a time.
@@ -57,6 +60,7 @@ impl JobStore {
         nodes: Vec<NodeIdentity>,
         part: Part,
         stats: &SharedStats,
+        backend: Backend,
     ) -> Result<Self> {
         let place = settings.place()?;
         let lock = if part.process == 0 { lock(&*place)? } else { None };
@@ -75,7 +79,8 @@ impl JobStore {
             stats: stats.clone(),
         };
         let first_epoch = point.as_ref().map_or(0, |point| point.manifest.id + 1);
-        Ok(Self { nodes, point, first_epoch, writer: Writer::start(setup)?, contributions, lock: Mutex::new(lock) })
+        let writer = Writer::start(setup)?;
+        Ok(Self { nodes, point, first_epoch, backend, writer, contributions, lock: Mutex::new(lock) })
     }
 
     /// The job is over: nothing is written any more, and the folder is free.
@@ -111,7 +116,9 @@ impl CheckpointStore for JobStore {
     }
 
     fn load(&self, context: &OperatorContext) -> Result<Option<RestoredInstance>> {
-        self.point.as_ref().map_or(Ok(None), |point| point.load(&self.nodes[context.node], context))
+        let disk = self.backend.disk();
+        let keeps = |state: &str| disk.is_some_and(|disk| disk.keeps(context.node, context.worker, state));
+        self.point.as_ref().map_or(Ok(None), |point| point.load(&self.nodes[context.node], context, keeps))
     }
 
     fn begin(&self, epoch: u64, barrier: &Barrier) {

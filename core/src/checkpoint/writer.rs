@@ -3,6 +3,7 @@
 use super::manifest::{Contribution, Kind, MANIFEST, Manifest, OperatorEntry, StateEntry, folder_of};
 use super::place::{Place, join};
 use super::retention::Retention;
+use super::runs::{LinkedRuns, Whole};
 use super::state_file::{FileEntry, StateFileWriter, hex};
 use super::stats::SharedStats;
 use super::store::{Contributions, NodeIdentity, Part};
@@ -111,6 +112,7 @@ struct Epoch {
     said: Contribution,
     waiting: Vec<SaveDone>,
     failed: Option<String>,
+    runs: LinkedRuns,
 }
 
 /// State of an ended instance.
@@ -168,8 +170,8 @@ impl Work {
             Order::Decided { epoch, complete } => {
                 if let Some(epoch) = self.open.remove(&epoch).filter(|_| !complete) {
                     self.setup.stats.failed();
-                    // What was written of it is nothing to anybody.
-                    for file in &epoch.said.files {
+                    // What was written of it alone is nothing to anybody. Runs of live state are part of the next one.
+                    for file in epoch.said.files.iter().filter(|file| !file.path.starts_with("../")) {
                         let _ = epoch.place.remove(&join(&epoch.folder, &file.path));
                     }
                 }
@@ -202,10 +204,16 @@ impl Work {
             said: Contribution::default(),
             waiting: Vec::new(),
             failed,
+            runs: LinkedRuns::new(self.run_prefix(), epoch),
         };
         self.open.insert(epoch, opened);
         // Where everything has ended here already, nobody will come.
         self.settle(epoch);
+    }
+
+    /// Begins the names of runs in the place of checkpoints.
+    fn run_prefix(&self) -> String {
+        format!("p{}-{:016x}", self.setup.part.process, self.nonce)
     }
 
     fn next_name(&mut self) -> String {
@@ -339,10 +347,11 @@ impl Work {
         while let Some(epoch) = self.unsafe_ended.iter().map(|part| part.epoch).min() {
             let path = join(&folder_of(epoch), &self.next_name());
             let of_epoch = |part: &&EncodedPart| part.epoch == epoch;
-            match write_parts(&*self.setup.place, &path, self.unsafe_ended.iter().filter(of_epoch)) {
-                Ok(file) => {
+            let runs = LinkedRuns::new(format!("{}-e{}", self.run_prefix(), self.files), epoch);
+            match write_parts(&*self.setup.place, &path, runs, self.unsafe_ended.iter().filter(of_epoch)) {
+                Ok(files) => {
                     let safe = self.ended.entry(epoch).or_default();
-                    safe.files.extend(file);
+                    safe.files.extend(files);
                     for part in self.unsafe_ended.extract_if(.., |part| part.epoch == epoch) {
                         match safe.operators.get_mut(&part.uid) {
                             Some(sum) => sum.add(part.entry),
@@ -415,7 +424,7 @@ impl OperatorEntry {
             *state = StateEntry { schema: section.schema.clone(), keys: section.keys.clone(), ..StateEntry::default() };
         }
         state.sections += 1;
-        state.bytes += section.bytes.len() as u64;
+        state.bytes += section.byte_len();
     }
 }
 
@@ -427,14 +436,33 @@ impl Epoch {
         cost.alignment = cost.alignment.max(millis(part.cost.alignment));
         cost.aligned_bytes += part.cost.aligned_bytes;
         let mut entry = identity.entry(part.watermark);
-        let Self { file, place, folder, .. } = self;
+        let Self { file, place, folder, savepoint, said, runs, .. } = self;
         let worker = part.worker;
-        encode(part, &mut |section| {
-            entry.count(&section);
+        let mut add = |section: &StateSection| {
             if file.is_none() {
                 *file = Some((name.clone(), StateFileWriter::create(&**place, &join(folder, &name))?));
             }
-            file.as_mut().map_or(Ok(()), |(_, writer)| writer.add(&identity.uid, worker, &section))
+            file.as_mut().map_or(Ok(()), |(_, writer)| writer.add(&identity.uid, worker, section))
+        };
+        // In a savepoint state is whole, so that it can be moved and read by whatever keeps its state elsewhere.
+        let mut whole = Whole::default();
+        encode(part, &mut |section| match &section.stored {
+            None => {
+                entry.count(&section);
+                add(&section)
+            }
+            Some(_) if savepoint.is_some() => whole.take(section, &mut |section| {
+                entry.count(&section);
+                add(&section)
+            }),
+            Some(stored) => {
+                entry.count(&section);
+                runs.link(stored, &**place, folder, said)
+            }
+        })?;
+        whole.end(&mut |section| {
+            entry.count(&section);
+            add(&section)
         })?;
         match self.said.operators.get_mut(&identity.uid) {
             Some(sum) => sum.add(entry),
@@ -444,9 +472,10 @@ impl Epoch {
     }
 
     fn finish(&mut self) -> Result<()> {
+        self.runs.settle(&*self.place)?;
         if let Some((path, writer)) = self.file.take() {
             let (bytes, checksum) = writer.finish()?;
-            self.said.cost.new_bytes = bytes;
+            self.said.cost.new_bytes += bytes;
             self.said.files.push(FileEntry { path, bytes, checksum: hex(checksum) });
         }
         self.said.cost.writing = self.first_part.map_or(0.0, |at| millis(at.elapsed()));
@@ -465,21 +494,38 @@ fn encode(part: SnapshotPart, sink: &mut crate::SectionSink<'_>) -> Result<()> {
     })
 }
 
-/// Writes state of ended instances to a file, whose path is relative to the place. Where nothing was left, none is written.
+/// Writes state of ended instances to a file, and links to their runs. Paths are relative to the place. Where nothing was left,
+/// nothing is written.
 fn write_parts<'a>(
     place: &dyn Place,
     path: &str,
+    mut runs: LinkedRuns,
     parts: impl Iterator<Item = &'a EncodedPart> + Clone,
-) -> Result<Option<FileEntry>> {
-    if parts.clone().all(|part| part.sections.is_empty()) {
-        return Ok(None);
+) -> Result<Vec<FileEntry>> {
+    let sections = parts.flat_map(|part| part.sections.iter().map(move |section| (part, section)));
+    let mut said = Contribution::default();
+    let mut file: Option<StateFileWriter> = None;
+    for (part, section) in sections {
+        if let Some(stored) = &section.stored {
+            runs.link(stored, place, "", &mut said)?;
+            continue;
+        }
+        if file.is_none() {
+            file = Some(StateFileWriter::create(place, path)?);
+        }
+        if let Some(file) = &mut file {
+            file.add(&part.uid, part.worker, section)?;
+        }
     }
-    let mut file = StateFileWriter::create(place, path)?;
-    for part in parts {
-        part.sections.iter().try_for_each(|section| file.add(&part.uid, part.worker, section))?;
+    runs.settle(place)?;
+    for file in &mut said.files {
+        file.path = file.path.trim_start_matches("../").to_owned();
     }
-    let (bytes, checksum) = file.finish()?;
-    Ok(Some(FileEntry { path: path.to_owned(), bytes, checksum: hex(checksum) }))
+    if let Some(file) = file {
+        let (bytes, checksum) = file.finish()?;
+        said.files.push(FileEntry { path: path.to_owned(), bytes, checksum: hex(checksum) });
+    }
+    Ok(said.files)
 }
 
 /// Has a file in a savepoint's folder: one of an ended instance lies elsewhere.

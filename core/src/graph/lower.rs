@@ -4,6 +4,7 @@ use crate::chain::AnyCollector;
 use crate::checkpoint::NodeIdentity;
 use crate::iteration::{EachSuperstep, LoopInput, STORE_SEGMENTS};
 use crate::runtime::{Edge, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route};
+use crate::state::Backend;
 use crate::time::{AssignedSource, AssigningOperator};
 use crate::{Batch, Clock, Operator, OperatorContext, Result};
 use fluvial_memory::{Reservation, SpillManager};
@@ -33,15 +34,15 @@ struct Chain {
 
 impl Graph {
     /// Fuses chains and gives the runtime its plan. Nodes of the plan are in the order of the graph.
-    /// `time`: the job's clock, and whether it runs in streaming mode.
-    /// `checkpointed`: whether somebody keeps its state.
+    /// `time`: the job's clock, and whether it runs in streaming mode; then where it keeps state of keys,
+    /// and whether there are checkpoints of it.
     pub(crate) fn lower(
         self,
         name: &str,
         spill: &SpillManager,
         pot: &Reservation,
         time: (&Clock, bool),
-        checkpointed: bool,
+        (backend, checkpointed): (&Backend, bool),
     ) -> Lowered {
         let description = self.describe();
         let consumers = self.consumers();
@@ -96,6 +97,7 @@ impl Graph {
                 streaming: time.1,
                 unkept: checkpointed && inside[chain.nodes[0]].is_none() && members.iter().any(|node| node.is_unkept()),
                 anew: anew[chain.nodes[0]].clone(),
+                backend: backend.clone(),
             };
             let forward = members[0].inputs.iter().map(|i| edge(i, &place));
             let watches = watched[chain.nodes[0]].iter().map(|(node, port)| Edge::new(place[*node], *port, Route::Watch));
@@ -215,6 +217,7 @@ struct Resources {
     start: Arc<StartLine>,
     clock: Clock,
     streaming: bool,
+    backend: Backend,
     /// In a job with checkpoints: whether it has no state that a checkpoint could have, and is not in a loop.
     unkept: bool,
     /// For an operation in a loop that begins anew in each superstep.
@@ -238,6 +241,7 @@ impl Resources {
         TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory)
             .with_sides(&self.sides)
             .with_time(&self.clock, self.streaming)
+            .with_backend(&self.backend)
     }
 }
 

@@ -1,4 +1,5 @@
 use crate::codec::KeyType;
+use crate::state::{Backend, StateScope};
 use crate::time::SplitTimes;
 use crate::{Clock, OperatorContext, Result, Shared};
 use fluvial_memory::{Reservation, SpillManager};
@@ -34,6 +35,8 @@ pub struct TaskContext {
     sides: Arc<[(String, TypeId)]>,
     /// What the keys of the operator's state are.
     keys: KeyType,
+    /// Where the operator's state of keys is kept.
+    backend: Backend,
 }
 
 impl TaskContext {
@@ -55,6 +58,7 @@ impl TaskContext {
             own: None,
             sides: Arc::default(),
             keys: KeyType::default(),
+            backend: Backend::Memory,
             splits: SplitTimes::new(&Clock::system()),
             clock: Clock::system(),
             streaming: true,
@@ -83,6 +87,17 @@ impl TaskContext {
         self.splits = SplitTimes::new(clock);
         (self.clock, self.streaming) = (clock.clone(), streaming);
         self
+    }
+
+    /// The same, with its state of keys there.
+    pub(crate) fn with_backend(self, backend: &Backend) -> Self {
+        Self { backend: backend.clone(), ..self }
+    }
+
+    /// Where the instance keeps state of keys.
+    pub(crate) fn state_scope(&self) -> StateScope {
+        let OperatorContext { node, worker, .. } = self.operator;
+        StateScope { groups: self.key_groups(), node, worker, backend: self.backend.clone() }
     }
 
     /// The same, of an operator whose state is of these keys.

@@ -98,11 +98,12 @@ where
     F: FnMut(&L, &R, &mut IntervalContext<'_, K, U>) -> Result<()>,
 {
     pub(super) fn new(settings: Settings<L, LS, R, RS>, f: F, context: &TaskContext) -> Self {
+        let codec = RecordCodec::new().keyed(context.keys());
         Self {
             settings,
             f,
-            table: StateTable::new(context.key_groups()),
-            codec: RecordCodec::new().keyed(context.keys()),
+            table: StateTable::open(&context.state_scope(), STATE, &codec),
+            codec,
             deadlines: TimerQueue::new("interval join deadlines"),
             watermark: i64::MIN,
             held: 0,
@@ -139,7 +140,7 @@ where
         let block = left.block();
         let count = block.len();
         keys.encode(block.iter(), |record, out| settings.left.encode(record, out));
-        keys.prefetch(table);
+        keys.prefetch(table)?;
         for i in 0..count {
             let Some((record, time)) = left.next() else { break };
             if time <= watermark {
@@ -169,7 +170,7 @@ where
         let block = right.block();
         let count = block.len();
         keys.encode(block.iter(), |record, out| settings.right.encode(record, out));
-        keys.prefetch(table);
+        keys.prefetch(table)?;
         for i in 0..count {
             let Some((record, time)) = right.next() else { break };
             if time <= watermark {
@@ -194,11 +195,15 @@ where
     }
 
     /// Forgets what has no partners to come, of the keys whose deadlines have come.
-    fn forget(&mut self) -> Progress {
+    fn forget(&mut self) -> Result<Progress> {
         let Self { settings, table, deadlines, watermark, held, .. } = self;
         for _ in 0..KEYS {
-            let Some((_, key, ())) = deadlines.pop(*watermark) else { return Progress::Done };
+            let Some((_, key, ())) = deadlines.pop(*watermark) else {
+                table.check()?;
+                return Ok(Progress::Done);
+            };
             let key = KeyRef::new(key.as_slice());
+            table.fetch(key);
             let Some(pair) = table.get_mut(key) else { continue };
             *held -= pair.expire(settings.interval, *watermark);
             match pair.last_partner(settings.interval) {
@@ -206,7 +211,8 @@ where
                 None => drop(table.remove(key)),
             }
         }
-        Progress::More
+        table.check()?;
+        Ok(Progress::More)
     }
 
     fn measure(&mut self) {
@@ -274,12 +280,13 @@ where
 
     fn resume(&mut self, out: &mut dyn Output) -> Result<Progress> {
         let progress = self.take(out)?;
+        self.table.check()?;
         self.outputs.flush(out)?;
-        Ok(if progress == Progress::Done { self.forget() } else { progress })
+        if progress == Progress::Done { self.forget() } else { Ok(progress) }
     }
 
     fn snapshot(&mut self, _epoch: u64) -> Result<Snapshot> {
-        Ok(Snapshot { sections: Vec::new(), deferred: vec![self.table.snapshot(STATE, &self.codec, |pair| pair.len() > 0)] })
+        Ok(Snapshot { sections: Vec::new(), deferred: vec![self.table.snapshot(STATE, &self.codec, |pair| pair.len() > 0)?] })
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
@@ -290,12 +297,14 @@ where
             }
             self.table.restore(state, &self.codec)?;
         }
-        for entry in self.table.iter() {
-            self.held += entry.value.len();
-            if let Some(deadline) = entry.value.last_partner(self.settings.interval) {
-                self.deadlines.set(deadline, KeyRef::new(entry.key.as_slice()), ());
+        let Self { table, held, deadlines, settings, .. } = self;
+        table.restored()?;
+        table.each(|key, pair| {
+            *held += pair.len();
+            if let Some(deadline) = pair.last_partner(settings.interval) {
+                deadlines.set(deadline, KeyRef::new(key), ());
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

@@ -4,6 +4,7 @@
 //! the `metrics` crate are integers; `rate(..._milliseconds_total[1m])` is the milliseconds a second.
 
 use super::{MetricsSnapshot, OperatorMetrics, WorkerMetrics};
+use crate::CheckpointReport;
 use metrics::Label;
 
 /// How to read a metric.
@@ -12,6 +13,8 @@ enum Value<T> {
     Counter(fn(&T) -> u64),
     /// What goes up and down; absent where there is nothing to say.
     Gauge(fn(&T, &MetricsSnapshot) -> Option<f64>),
+    /// Of the last complete checkpoint; absent where there is none.
+    Last(fn(&CheckpointReport) -> f64),
 }
 
 struct Metric<T> {
@@ -28,14 +31,51 @@ const fn gauge<T>(name: &'static str, value: fn(&T, &MetricsSnapshot) -> Option<
     Metric { name, help, value: Value::Gauge(value) }
 }
 
+const fn last<T>(name: &'static str, value: fn(&CheckpointReport) -> f64, help: &'static str) -> Metric<T> {
+    Metric { name, help, value: Value::Last(value) }
+}
+
 fn milliseconds(seconds: f64) -> u64 {
     (seconds * 1e3) as u64
 }
 
 /// Of the job, labelled `job_name` (`job` is Prometheus' own).
-const OF_JOB: [Metric<MetricsSnapshot>; 2] = [
+const OF_JOB: [Metric<MetricsSnapshot>; 11] = [
     gauge("fluvial_job_running", |_, s| Some(f64::from(u8::from(s.running))), "Whether the job is running: 1 or 0."),
     gauge("fluvial_job_seconds", |_, s| Some(s.seconds), "Age of the job; it ends with the job."),
+    counter("fluvial_job_restarts_total", |s| s.restarts, "Times that the job was started again in this process."),
+    counter("fluvial_checkpoints_completed_total", |s| s.checkpoints.completed, "Checkpoints and savepoints that are complete."),
+    counter(
+        "fluvial_checkpoints_failed_total",
+        |s| s.checkpoints.failed,
+        "Checkpoints that were dropped: not written, or not in time.",
+    ),
+    last(
+        "fluvial_checkpoint_last_duration_seconds",
+        |c| c.duration_ms / 1e3,
+        "The last complete checkpoint, from when its barrier set out until all of it was safe.",
+    ),
+    last(
+        "fluvial_checkpoint_last_snapshot_seconds",
+        |c| c.snapshot_ms / 1e3,
+        "The longest time that an operator stood still for the last complete checkpoint.",
+    ),
+    last(
+        "fluvial_checkpoint_last_alignment_seconds",
+        |c| c.alignment_ms / 1e3,
+        "The longest time that batches waited for the barrier of the last complete checkpoint.",
+    ),
+    last("fluvial_checkpoint_last_bytes", |c| c.bytes as f64, "Bytes of all files of the last complete checkpoint."),
+    last(
+        "fluvial_checkpoint_last_new_bytes",
+        |c| c.new_bytes as f64,
+        "Bytes that were written for the last complete checkpoint.",
+    ),
+    last(
+        "fluvial_checkpoint_last_completed_timestamp_seconds",
+        |c| (c.triggered as f64 + c.duration_ms) / 1e3,
+        "When the last complete checkpoint was, seconds since 1970 UTC.",
+    ),
 ];
 
 /// Of each operator, labelled `job_name`, `id` and `operator`.
@@ -131,6 +171,7 @@ impl<T> Metric<T> {
         let read = |thing: &T| match self.value {
             Value::Counter(value) => Some(Reading::Counter(value(thing))),
             Value::Gauge(value) => value(thing, snapshot).map(Reading::Gauge),
+            Value::Last(value) => snapshot.checkpoints.latest.as_ref().map(|last| Reading::Gauge(value(last))),
         };
         let samples = things.iter().filter_map(|(labels, thing)| Some((labels.clone(), read(thing)?)));
         let kind = if matches!(self.value, Value::Counter(_)) { "counter" } else { "gauge" };

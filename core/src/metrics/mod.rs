@@ -30,6 +30,7 @@ pub use snapshot::{MetricsSnapshot, OperatorMetrics, WorkerMetrics};
 pub(crate) use server::{MetricsServer, check, of_process};
 
 use crate::Clock;
+use crate::checkpoint::SharedStats;
 use crate::graph::NodeMetrics;
 use crate::runtime::JobCounters;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -48,6 +49,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 #[derive(Clone, Default)]
 pub struct Metrics {
     watched: Arc<Mutex<Option<Watched>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What outlasts the runs of a job that is started again.
+#[derive(Clone, Default)]
+struct Kept {
+    checkpoints: SharedStats,
+    restarts: u64,
 }
 
 /// A job, or the last one.
@@ -61,10 +70,13 @@ struct Watched {
 impl Metrics {
     /// What the running job has done so far, or what the last one did. Empty before the first.
     pub fn snapshot(&self) -> MetricsSnapshot {
-        self.lock()
-            .as_ref()
-            .map(|watched| snapshot::take(&watched.job, &watched.counters, &watched.nodes, watched.clock.now()))
-            .unwrap_or_default()
+        let kept = self.kept.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let take = |watched: &Watched| MetricsSnapshot {
+            checkpoints: kept.checkpoints.get(),
+            restarts: kept.restarts,
+            ..snapshot::take(&watched.job, &watched.counters, &watched.nodes, watched.clock.now())
+        };
+        self.lock().as_ref().map(take).unwrap_or_default()
     }
 
     /// [`snapshot`](Self::snapshot) in Prometheus' text format.
@@ -75,6 +87,12 @@ impl Metrics {
     /// From here on looks at this job.
     pub(crate) fn watch(&self, job: &str, counters: Arc<JobCounters>, nodes: &[Arc<NodeMetrics>], clock: &Clock) {
         *self.lock() = Some(Watched { job: job.to_owned(), counters, nodes: nodes.to_vec(), clock: clock.clone() });
+    }
+
+    /// The job that is watched from here on counts its checkpoints there, and has been started again so often.
+    pub(crate) fn keep(&self, checkpoints: &SharedStats, restarts: usize) {
+        let kept = Kept { checkpoints: checkpoints.clone(), restarts: restarts as u64 };
+        *self.kept.lock().unwrap_or_else(|e| e.into_inner()) = kept;
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Watched>> {

@@ -29,6 +29,7 @@ impl MetricsSnapshot {
 #[cfg(test)]
 mod tests {
     use super::super::{MetricsSnapshot, OperatorMetrics, WorkerMetrics};
+    use crate::{CheckpointReport, CheckpointStats};
 
     fn snapshot() -> MetricsSnapshot {
         let worker = |worker, watermark| WorkerMetrics {
@@ -46,7 +47,17 @@ mod tests {
             workers: vec![worker(0, Some(1_500)), worker(1, Some(i64::MAX))],
             ..OperatorMetrics::default()
         };
-        MetricsSnapshot { job: "j".into(), time: 4_000, running: true, operators: vec![operator], ..Default::default() }
+        let last = CheckpointReport { new_bytes: 300, bytes: 4_000, duration_ms: 25.0, ..CheckpointReport::default() };
+        let checkpoints = CheckpointStats { completed: 5, failed: 1, latest: Some(last), ..CheckpointStats::default() };
+        MetricsSnapshot {
+            job: "j".into(),
+            time: 4_000,
+            running: true,
+            checkpoints,
+            restarts: 2,
+            operators: vec![operator],
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -65,6 +76,12 @@ mod tests {
             format!("fluvial_operator_late_records_total{{{labels}}} 7"),
             format!("fluvial_operator_state_bytes{{{labels}}} 512"),
             r#"fluvial_job_running{job_name="j"} 1"#.to_owned(),
+            r#"fluvial_job_restarts_total{job_name="j"} 2"#.to_owned(),
+            r#"fluvial_checkpoints_completed_total{job_name="j"} 5"#.to_owned(),
+            r#"fluvial_checkpoints_failed_total{job_name="j"} 1"#.to_owned(),
+            r#"fluvial_checkpoint_last_duration_seconds{job_name="j"} 0.025"#.to_owned(),
+            r#"fluvial_checkpoint_last_bytes{job_name="j"} 4000"#.to_owned(),
+            r#"fluvial_checkpoint_last_new_bytes{job_name="j"} 300"#.to_owned(),
         ] {
             assert!(lines.contains(&line.as_str()), "no `{line}` in\n{text}");
         }

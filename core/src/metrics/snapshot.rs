@@ -1,3 +1,4 @@
+use crate::checkpoint::CheckpointStats;
 use crate::graph::NodeMetrics;
 use crate::runtime::JobCounters;
 use serde::Serialize;
@@ -19,6 +20,10 @@ pub struct MetricsSnapshot {
     pub seconds: f64,
     /// Whether the job was running.
     pub running: bool,
+    /// What its checkpoints were like; all zero where it keeps none, and in other processes than the first.
+    pub checkpoints: CheckpointStats,
+    /// How often it was started again in this process.
+    pub restarts: u64,
     /// In the order of the job's graph. A chain of fused steps is one operator.
     pub operators: Vec<OperatorMetrics>,
 }
@@ -150,6 +155,8 @@ pub(super) fn take(job: &str, counters: &JobCounters, nodes: &[Arc<NodeMetrics>]
         time,
         seconds: seconds(counters.age()),
         running,
+        checkpoints: CheckpointStats::default(),
+        restarts: 0,
         operators: nodes.iter().enumerate().map(operator).collect(),
     }
 }

@@ -134,7 +134,7 @@ impl<K: NormalizedKey, U: Data> KeyedBroadcastContext<'_, K, U> {
     /// # Errors
     /// The first error of `f`.
     pub fn for_each_key(&mut self, mut f: impl FnMut(&mut KeyedContext<'_, K, U>) -> Result<()>) -> Result<()> {
-        for key in self.runtime.state.keys() {
+        for key in self.runtime.state.keys()? {
             self.runtime.state.current().set(key.as_slice());
             f(&mut KeyedContext::new(self.runtime, self.outputs, self.time))?;
             self.outputs.send_full(self.out)?;

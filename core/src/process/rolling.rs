@@ -162,11 +162,12 @@ struct Stateful<T, S, V, U, F> {
 
 impl<T, S, V: Data, U: Data, F> Stateful<T, S, V, U, F> {
     fn new(selector: S, step: F, context: &TaskContext) -> Self {
+        let codec = RecordCodec::new().keyed(context.keys());
         Self {
             selector,
             step,
-            table: StateTable::new(context.key_groups()),
-            codec: RecordCodec::new().keyed(context.keys()),
+            table: StateTable::open(&context.state_scope(), STATE, &codec),
+            codec,
             keys: KeyBlock::default(),
             outputs: Outputs::new(context),
             gauge: StateGauge::new(&context.metrics),
@@ -194,7 +195,7 @@ where
             let block = &block[..block.len().min(BLOCK)];
             let count = block.len();
             self.keys.encode(block.iter(), |record, out| self.selector.encode(record, out));
-            self.keys.prefetch(&self.table);
+            self.keys.prefetch(&mut self.table)?;
             for (i, record) in records.by_ref().take(count).enumerate() {
                 let key = self.keys.get(i);
                 let state = self.table.get_or_insert_with(key, || None);
@@ -205,6 +206,7 @@ where
                 }
                 number += 1;
             }
+            self.table.check()?;
             self.outputs.send_full(out)?;
         }
         self.outputs.flush(out)?;
@@ -216,13 +218,14 @@ where
     }
 
     fn snapshot(&mut self, _epoch: u64) -> Result<Snapshot> {
-        Ok(Snapshot { sections: Vec::new(), deferred: vec![self.table.snapshot(STATE, &self.codec, |_| true)] })
+        Ok(Snapshot { sections: Vec::new(), deferred: vec![self.table.snapshot(STATE, &self.codec, |_| true)?] })
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
         state.sections.iter().try_for_each(|s| match s.name.as_str() {
             STATE => self.table.restore(s, &self.codec),
             _ => section::unclaimed(s),
-        })
+        })?;
+        self.table.restored()
     }
 }

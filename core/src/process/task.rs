@@ -59,7 +59,7 @@ impl KeyedRuntime {
     pub(crate) fn new(context: &TaskContext) -> Self {
         let operator: &OperatorContext = context;
         Self {
-            state: KeyedState::new(operator, context.clock().clone(), context.keys().clone()),
+            state: KeyedState::new(context.state_scope(), context.clock().clone(), context.keys().clone()),
             operator_state: OperatorState::new(operator),
             event_timers: TimerQueue::new(EVENT_TIMERS).keyed(context.keys()),
             processing_timers: TimerQueue::new(PROCESSING_TIMERS).keyed(context.keys()),
@@ -89,7 +89,7 @@ impl KeyedRuntime {
         while records.len() > 0 {
             let count = records.len().min(BLOCK);
             keys.encode(records.as_slice()[..count].iter(), |record, out| selector.encode(record, out));
-            self.state.prefetch(&keys);
+            self.state.prefetch(&keys)?;
             for (i, record) in records.by_ref().take(count).enumerate() {
                 self.state.current().go(keys.get(i));
                 f(self, record, times.as_ref().map_or(i64::MIN, |times| times[number]))?;
@@ -117,13 +117,13 @@ impl KeyedRuntime {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
-        self.state.snapshot(&mut snapshot);
+        self.state.snapshot(&mut snapshot)?;
         self.operator_state.snapshot(&mut snapshot);
         snapshot.deferred.push(self.event_timers.snapshot());
         snapshot.deferred.push(self.processing_timers.snapshot());
-        snapshot
+        Ok(snapshot)
     }
 
     /// Takes back what [`KeyedRuntime::snapshot`] gave. Sections of key groups that are not of this go to `other`, which says
@@ -138,6 +138,7 @@ impl KeyedRuntime {
                 section::unclaimed(section)?;
             }
         }
+        self.state.restored()?;
         self.operator_state.restore(&state.sections)?;
         if self.processing_timers.len() > 0 {
             // Timers can be asked for only when the operator is called.
@@ -226,6 +227,7 @@ impl<H: KeyedHandler> KeyedTask<H> {
                 };
                 let Some((time, key, ())) = queue.pop(until.time) else {
                     self.firing = None;
+                    self.runtime.state.check()?;
                     self.outputs.flush(out)?;
                     if until.domain == TimeDomain::ProcessingTime {
                         self.runtime.alarm = i64::MAX;
@@ -236,6 +238,7 @@ impl<H: KeyedHandler> KeyedTask<H> {
                 self.runtime.state.current().set(key.as_slice());
                 self.handler.timer(Timer { time, ..until }, &mut self.runtime, &mut self.outputs)?;
             }
+            self.runtime.state.check()?;
             self.outputs.send_full(out)?;
             if out.congested(0) {
                 self.outputs.flush(out)?;
@@ -248,6 +251,7 @@ impl<H: KeyedHandler> KeyedTask<H> {
 impl<H: KeyedHandler> Operator for KeyedTask<H> {
     fn process(&mut self, input: usize, batch: Batch, out: &mut dyn Output) -> Result<Progress> {
         self.handler.batch(input, batch, &mut self.runtime, &mut self.outputs, out)?;
+        self.runtime.state.check()?;
         self.outputs.flush(out)?;
         self.runtime.arm(out);
         self.runtime.measure();
@@ -277,7 +281,7 @@ impl<H: KeyedHandler> Operator for KeyedTask<H> {
     }
 
     fn snapshot(&mut self, _epoch: u64) -> Result<Snapshot> {
-        let mut snapshot = self.runtime.snapshot();
+        let mut snapshot = self.runtime.snapshot()?;
         self.handler.snapshot(&mut snapshot)?;
         Ok(snapshot)
     }

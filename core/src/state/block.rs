@@ -1,5 +1,7 @@
 use super::key::KeyRef;
 use super::table::StateTable;
+use crate::Result;
+use crate::stream::Data;
 use fluvial_memory::hash;
 
 /// Records whose state is looked up together: as many cache misses as the processor can have under way, and not much more.
@@ -31,10 +33,12 @@ impl KeyBlock {
     }
 
     /// Brings near what look-ups of these keys read.
+    ///
+    /// # Errors
+    /// State on disk that cannot be read.
     #[inline]
-    pub(crate) fn prefetch<V: Clone>(&self, table: &StateTable<V>) {
-        self.hashes.iter().for_each(|hash| table.prefetch(*hash));
-        self.hashes.iter().for_each(|hash| table.prefetch_entry(*hash));
+    pub(crate) fn prefetch<V: Data>(&self, table: &mut StateTable<V>) -> Result<()> {
+        table.fetch_block(self)
     }
 
     pub(crate) fn hashes(&self) -> &[u64] {

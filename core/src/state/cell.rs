@@ -1,8 +1,10 @@
 //! One named state of an operator: what all kinds of handles stand on.
 
 use super::block::KeyBlock;
+use super::disk::StateScope;
+use super::heap::SweepCursor;
 use super::key::{CurrentKey, KeyBytes, KeyRef};
-use super::table::{StateTable, SweepCursor};
+use super::table::StateTable;
 use super::ttl::Ttl;
 use crate::codec::{KeyType, RecordCodec};
 use crate::operator::DeferredState;
@@ -35,11 +37,12 @@ pub(crate) struct StateCell<V> {
 }
 
 impl<V: Data> StateCell<V> {
-    pub(crate) fn new(name: &str, groups: std::ops::Range<u16>, current: Rc<CurrentKey>, clock: Clock, keys: &KeyType) -> Self {
+    pub(crate) fn new(name: &str, scope: &StateScope, current: Rc<CurrentKey>, clock: Clock, keys: &KeyType) -> Self {
+        let codec = RecordCodec::new().keyed(keys);
         Self {
             name: name.to_owned(),
-            table: RefCell::new(StateTable::new(groups)),
-            codec: RecordCodec::new().keyed(keys),
+            table: RefCell::new(StateTable::open(scope, name, &codec)),
+            codec,
             current,
             clock,
             ttl: Cell::new(None),
@@ -68,6 +71,7 @@ impl<V: Data> StateCell<V> {
     fn sweep(&self, key: KeyRef<'_>, ttl: Ttl) {
         let now = self.clock.now();
         let mut table = self.table.borrow_mut();
+        table.fetch(key);
         if !ttl.until_cleaned && table.get(key).is_some_and(|v| ttl.over(v.stamp, now)) {
             table.remove(key);
         }
@@ -83,6 +87,10 @@ impl<V: Data> StateCell<V> {
                 && let Some(stamped) = self.table.borrow_mut().get_mut(key)
             {
                 stamped.stamp = self.clock.now();
+            }
+            // Only here, since a function that is shown the value may read it again.
+            if !self.table.borrow().is_resident(key) {
+                self.table.borrow_mut().fetch(key);
             }
             f(self.table.borrow().get(key).map(|v| &v.value))
         })
@@ -133,13 +141,16 @@ impl<V: Data> StateCell<V> {
 /// A state, whatever its type: what the operator's harness needs of it.
 pub(crate) trait AnyState {
     fn name(&self) -> &str;
-    fn snapshot(&self) -> DeferredState;
-    /// Takes back a section of this state.
+    fn snapshot(&self) -> Result<DeferredState>;
+    /// Takes back a section of this state; [`AnyState::restored`] follows the last one.
     fn restore(&self, section: &StateSection) -> Result<()>;
+    fn restored(&self) -> Result<()>;
     /// Brings near what look-ups of these keys read.
-    fn prefetch(&self, keys: &KeyBlock);
+    fn prefetch(&self, keys: &KeyBlock) -> Result<()>;
+    /// Whether all went well since this was asked last.
+    fn check(&self) -> Result<()>;
     /// Appends the keys that have a value.
-    fn keys(&self, into: &mut Vec<KeyBytes>);
+    fn keys(&self, into: &mut Vec<KeyBytes>) -> Result<()>;
     /// Entries, and bytes without what values point to.
     fn size(&self) -> (usize, usize);
     /// Removes the current key's value.
@@ -151,7 +162,7 @@ impl<V: Data> AnyState for StateCell<V> {
         &self.name
     }
 
-    fn snapshot(&self) -> DeferredState {
+    fn snapshot(&self) -> Result<DeferredState> {
         let ttl = self.ttl.get();
         let now = self.clock.now();
         let keep = move |v: &Stamped<V>| ttl.is_none_or(|ttl| !ttl.over(v.stamp, now));
@@ -162,12 +173,23 @@ impl<V: Data> AnyState for StateCell<V> {
         self.table.borrow_mut().restore(section, &self.codec)
     }
 
-    fn prefetch(&self, keys: &KeyBlock) {
-        keys.prefetch(&self.table.borrow());
+    fn restored(&self) -> Result<()> {
+        self.table.borrow_mut().restored()
     }
 
-    fn keys(&self, into: &mut Vec<KeyBytes>) {
-        into.extend(self.table.borrow().iter().map(|entry| entry.key.clone()));
+    fn prefetch(&self, keys: &KeyBlock) -> Result<()> {
+        keys.prefetch(&mut self.table.borrow_mut())
+    }
+
+    fn check(&self) -> Result<()> {
+        self.table.borrow_mut().check()
+    }
+
+    fn keys(&self, into: &mut Vec<KeyBytes>) -> Result<()> {
+        self.table.borrow_mut().each(|key, _| {
+            into.push(key.into());
+            Ok(())
+        })
     }
 
     fn size(&self) -> (usize, usize) {

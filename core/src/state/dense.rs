@@ -33,6 +33,9 @@ impl<V> Default for DenseTable<V> {
 }
 
 impl<V> DenseTable<V> {
+    /// Bytes of an entry, without its slot in the directory.
+    pub(crate) const ENTRY: usize = size_of::<Entry<V>>();
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

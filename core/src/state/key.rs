@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 
 /// Bytes that are kept beside the value.
-const INLINE: usize = 22;
+pub(crate) const INLINE: usize = 22;
 
 /// The bytes of a normalized key. Short ones need no allocation.
 #[derive(Clone)]

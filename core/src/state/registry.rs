@@ -1,13 +1,13 @@
 use super::block::KeyBlock;
 use super::cell::{AnyState, StateCell};
+use super::disk::StateScope;
 use super::handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 use super::key::{CurrentKey, KeyBytes};
 use super::timers::{EVENT_TIMERS, PROCESSING_TIMERS};
 use crate::codec::KeyType;
 use crate::stream::Data;
 use crate::time::Clock;
-use crate::{Aggregator, Error, OperatorContext, Result, Snapshot, StateSection};
-use std::ops::Range;
+use crate::{Aggregator, Error, Result, Snapshot, StateSection};
 use std::rc::Rc;
 
 /// The keyed state of one operator: where a user's function gets its handles, by name.
@@ -15,15 +15,15 @@ use std::rc::Rc;
 /// A name stands for one state for the life of the job: it is found again by it after a restart.
 pub struct KeyedState {
     current: Rc<CurrentKey>,
-    groups: Range<u16>,
+    scope: StateScope,
     clock: Clock,
     keys: KeyType,
     states: Vec<Rc<dyn AnyState>>,
 }
 
 impl KeyedState {
-    pub(crate) fn new(context: &OperatorContext, clock: Clock, keys: KeyType) -> Self {
-        Self { current: Rc::default(), groups: context.key_groups(), clock, keys, states: Vec::new() }
+    pub(crate) fn new(scope: StateScope, clock: Clock, keys: KeyType) -> Self {
+        Self { current: Rc::default(), scope, clock, keys, states: Vec::new() }
     }
 
     /// One value a key.
@@ -74,7 +74,7 @@ impl KeyedState {
             return Err(Error::Plan(format!("state `{name}` is asked for twice by the same operator")));
         }
         let (current, clock) = (self.current.clone(), self.clock.clone());
-        let cell = Rc::new(StateCell::new(name, self.groups.clone(), current, clock, &self.keys));
+        let cell = Rc::new(StateCell::new(name, &self.scope, current, clock, &self.keys));
         self.states.push(cell.clone());
         Ok(cell)
     }
@@ -85,22 +85,40 @@ impl KeyedState {
     }
 
     /// Brings near what look-ups of these keys read.
+    ///
+    /// # Errors
+    /// State on disk that cannot be read.
     #[inline]
-    pub(crate) fn prefetch(&self, keys: &KeyBlock) {
-        self.states.iter().for_each(|s| s.prefetch(keys));
+    pub(crate) fn prefetch(&self, keys: &KeyBlock) -> Result<()> {
+        self.states.iter().try_for_each(|s| s.prefetch(keys))
+    }
+
+    /// # Errors
+    /// State on disk that could not be read or written since this was asked last.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        self.states.iter().try_for_each(|s| s.check())
     }
 
     /// The keys that have a value in any of the states, in order.
-    pub(crate) fn keys(&self) -> Vec<KeyBytes> {
+    pub(crate) fn keys(&self) -> Result<Vec<KeyBytes>> {
         let mut keys = Vec::new();
-        self.states.iter().for_each(|s| s.keys(&mut keys));
+        self.states.iter().try_for_each(|s| s.keys(&mut keys))?;
         keys.sort_unstable();
         keys.dedup();
-        keys
+        Ok(keys)
     }
 
-    pub(crate) fn snapshot(&self, into: &mut Snapshot) {
-        into.deferred.extend(self.states.iter().map(|s| s.snapshot()));
+    pub(crate) fn snapshot(&self, into: &mut Snapshot) -> Result<()> {
+        self.states.iter().try_for_each(|s| {
+            into.deferred.push(s.snapshot()?);
+            Ok(())
+        })
+    }
+
+    /// All sections have been taken back.
+    pub(crate) fn restored(&self) -> Result<()> {
+        self.states.iter().try_for_each(|s| s.restored())
     }
 
     /// Takes back a section, if it is of one of these states.

@@ -1,13 +1,19 @@
 //! Sections of snapshots: the entries of one state and key group, or of one state of an instance, as bytes.
 //!
-//! An entry is the key's length (4 bytes, little-endian), the key, the value's length (4 bytes), the value by its codec.
+//! An entry is the key's length (4 bytes, little-endian), the key, the value's length (4 bytes), the value by its codec. In
+//! sections of changes, which state on disk is stored in, a length of [`REMOVED`] stands for a key that has been removed.
 
+use crate::checkpoint::SectionKind;
 use crate::codec::RecordCodec;
 use crate::stream::Data;
 use crate::{Error, Result, SectionSink, StateSection};
 use fluvial_memory::Schema;
 use fluvial_memory::hash::{KEY_GROUPS, hash_bytes, key_group};
 use std::borrow::Borrow;
+use std::collections::HashMap;
+
+/// The value's length of a key that has been removed. No value follows.
+pub(crate) const REMOVED: u32 = u32::MAX;
 
 /// One section of the given entries, of a key group or, with empty keys, of an instance.
 pub(crate) fn encode<V: Data>(
@@ -21,7 +27,7 @@ pub(crate) fn encode<V: Data>(
         append(codec, key.as_ref(), value.borrow(), &mut bytes)?;
     }
     let keys = codec.keys().as_str().to_owned();
-    Ok(StateSection { name: name.to_owned(), key_group: key_group.into(), schema: schema(codec), keys, bytes })
+    Ok(StateSection { name: name.to_owned(), key_group: key_group.into(), schema: schema(codec), keys, bytes, stored: None })
 }
 
 /// Sections of entries of any key groups, one a group.
@@ -38,13 +44,21 @@ pub(crate) fn encode_groups<'a, V: Data>(
     let schema = schema(codec);
     for (group, bytes) in (0..KEY_GROUPS).zip(groups).filter(|(_, bytes)| !bytes.is_empty()) {
         let (name, schema, keys) = (name.to_owned(), schema.clone(), codec.keys().as_str().to_owned());
-        sink(StateSection { name, key_group: Some(group), schema, keys, bytes })?;
+        sink(StateSection { name, key_group: Some(group), schema, keys, bytes, stored: None })?;
     }
     Ok(())
 }
 
+/// Appends the entry of a key that has been removed.
+pub(crate) fn append_removed(key: &[u8], bytes: &mut Vec<u8>) {
+    bytes.extend((key.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(key);
+    bytes.extend(REMOVED.to_le_bytes());
+}
+
+/// Appends an entry.
 #[inline]
-fn append<V: Data>(codec: &RecordCodec<V>, key: &[u8], value: &V, bytes: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn append<V: Data>(codec: &RecordCodec<V>, key: &[u8], value: &V, bytes: &mut Vec<u8>) -> Result<()> {
     bytes.extend((key.len() as u32).to_le_bytes());
     bytes.extend_from_slice(key);
     let at = bytes.len();
@@ -56,7 +70,7 @@ fn append<V: Data>(codec: &RecordCodec<V>, key: &[u8], value: &V, bytes: &mut Ve
 }
 
 /// A codec's schema as it is stored.
-fn schema<V: Data>(codec: &RecordCodec<V>) -> String {
+pub(crate) fn schema<V: Data>(codec: &RecordCodec<V>) -> String {
     codec.schema().map(Schema::to_json).unwrap_or_default()
 }
 
@@ -74,6 +88,117 @@ pub(crate) fn unclaimed(section: &StateSection) -> Result<()> {
         section.name,
         section.bytes.len()
     )))
+}
+
+/// An entry at the front of some bytes.
+pub(crate) struct RawEntry<'a> {
+    pub(crate) key: &'a [u8],
+    /// `None` for a key that has been removed.
+    pub(crate) value: Option<&'a [u8]>,
+    /// Its bytes, lengths included.
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> RawEntry<'a> {
+    /// The entry at the front; `None` where the bytes end within it.
+    #[inline]
+    pub(crate) fn first(bytes: &'a [u8]) -> Option<Self> {
+        let (len, rest) = bytes.split_first_chunk::<4>()?;
+        let (key, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        let len = u32::from_le_bytes(*len);
+        let (value, rest) = if len == REMOVED {
+            (None, rest)
+        } else {
+            rest.split_at_checked(len as usize).map(|(value, rest)| (Some(value), rest))?
+        };
+        Some(Self { key, value, bytes: &bytes[..bytes.len() - rest.len()] })
+    }
+
+    /// How many bytes the entry at the front has, as far as it can be seen from these: no more than that, but more than these if
+    /// they end within it.
+    #[inline]
+    pub(crate) fn needed(bytes: &[u8]) -> usize {
+        let Some((len, rest)) = bytes.split_first_chunk::<4>() else { return 8 };
+        let key = u32::from_le_bytes(*len) as usize;
+        match rest.get(key..).and_then(<[u8]>::first_chunk::<4>).map(|len| u32::from_le_bytes(*len)) {
+            None => 8 + key,
+            Some(REMOVED) => 8 + key,
+            Some(value) => 8 + key + value as usize,
+        }
+    }
+}
+
+/// The sections of one state as whole ones: of each key group its parts, or what its changes come to. Peak memory: the sections that
+/// it is given.
+///
+/// # Errors
+/// Changes that are no entries; named by the state.
+pub(crate) fn resolve(mut sections: Vec<(u64, SectionKind, StateSection)>) -> Result<Vec<StateSection>> {
+    sections.sort_by_key(|(sequence, _, section)| (section.key_group, *sequence));
+    let mut whole = Vec::new();
+    let mut rest = sections.into_iter().peekable();
+    while let Some((_, kind, first)) = rest.next() {
+        let mut group = vec![(kind, first)];
+        while let Some((_, kind, next)) = rest.next_if(|(_, _, next)| next.key_group == group[0].1.key_group) {
+            group.push((kind, next));
+        }
+        if group.iter().all(|(kind, _)| *kind != SectionKind::Changes) {
+            whole.extend(group.into_iter().map(|(_, section)| section));
+        } else {
+            whole.extend(resolve_group(group.into_iter().map(|(_, section)| section).collect())?);
+        }
+    }
+    Ok(whole)
+}
+
+/// What the changes of a key group come to: a section for each schema that values were stored with.
+fn resolve_group(sections: Vec<StateSection>) -> Result<Vec<StateSection>> {
+    // The last entry of each key: the number of its section, and where it lies there.
+    let mut last: HashMap<&[u8], (usize, std::ops::Range<usize>)> = HashMap::new();
+    for (number, section) in sections.iter().enumerate() {
+        let mut at = 0;
+        while at < section.bytes.len() {
+            let entry = RawEntry::first(&section.bytes[at..]).ok_or_else(|| cut_off(&section.name, at))?;
+            let range = at..at + entry.bytes.len();
+            at = range.end;
+            match entry.value {
+                Some(_) => last.insert(entry.key, (number, range)),
+                None => last.remove(entry.key),
+            };
+        }
+    }
+    let mut places: Vec<_> = last.into_values().collect();
+    places.sort_unstable_by_key(|(number, range)| (*number, range.start));
+    let mut whole: Vec<StateSection> = Vec::new();
+    for (number, range) in places {
+        let section = &sections[number];
+        match whole.iter_mut().find(|whole| whole.schema == section.schema && whole.keys == section.keys) {
+            Some(whole) => whole.bytes.extend_from_slice(&section.bytes[range]),
+            None => whole.push(StateSection {
+                name: section.name.clone(),
+                key_group: section.key_group,
+                schema: section.schema.clone(),
+                keys: section.keys.clone(),
+                bytes: section.bytes[range].to_vec(),
+                stored: None,
+            }),
+        }
+    }
+    Ok(whole)
+}
+
+/// Of a key that an instance does not own.
+pub(crate) fn check_group(state: &str, hash: u64, groups: &std::ops::Range<u16>) -> Result<()> {
+    let group = key_group(hash);
+    if groups.contains(&group) {
+        return Ok(());
+    }
+    Err(Error::Plan(format!("state `{state}`: a key of group {group} came to an instance that has groups {groups:?}")))
+}
+
+pub(crate) fn cut_off(state: &str, at: usize) -> Error {
+    Error::Plan(format!("state `{state}`: the entry at byte {at} of its section is cut off"))
 }
 
 /// Hands each entry of a section to `each`. The values may have been stored by an earlier state of their type.
@@ -118,7 +243,7 @@ impl<'a> Iterator for Entries<'a> {
             Some(entry) => Some(Ok(entry)),
             None => {
                 self.rest = &[];
-                Some(Err(Error::Plan(format!("state `{}`: the entry at byte {at} of its section is cut off", self.name))))
+                Some(Err(cut_off(self.name, at)))
             }
         }
     }

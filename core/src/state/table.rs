@@ -1,252 +1,214 @@
-//! A table of state: copy-on-write, by key group.
+//! A table of state, wherever it is kept.
 
-use super::dense::{DenseTable, Entry};
-use super::key::KeyRef;
-use super::section;
+use super::block::KeyBlock;
+use super::disk::{DiskTable, StateScope};
+use super::heap::{HeapTable, HeapVisit, SweepCursor, Visited};
+use super::key::{KeyBytes, KeyRef};
+use crate::checkpoint::SectionKind;
 use crate::codec::RecordCodec;
 use crate::operator::DeferredState;
 use crate::stream::Data;
-use crate::{Error, Result, StateSection};
-use fluvial_memory::hash::key_group;
-use std::ops::Range;
-use std::sync::Arc;
+use crate::{Result, StateSection};
 
 /// Values by key, of the key groups that one instance owns.
 ///
-/// Each group is a table of its own. A snapshot shares the groups with whoever encodes them and costs the pipeline one
-/// pointer a group; the first change of a group after that copies it, if it is still shared. So the copying is spread over
-/// the changes that follow, a 128th of the state at a time.
-pub(crate) struct StateTable<V> {
-    first: u16,
-    groups: Vec<CowTable<V>>,
-    len: usize,
+/// Keys are looked up in blocks: [`KeyBlock::prefetch`] brings near what they need, from whatever distance, and says what went wrong.
+/// A key that is not of such a block is [fetched](StateTable::fetch) before it is read.
+pub(crate) enum StateTable<V> {
+    /// In memory.
+    Heap(HeapTable<V>),
+    /// On disk.
+    Disk(Box<DiskTable<V>>),
 }
 
-/// A table that a snapshot may share: whoever changes it then has a copy.
-pub(crate) enum CowTable<V> {
-    /// Nobody else reads it.
-    Own(DenseTable<V>),
-    /// A snapshot may still be reading it.
-    Shared(Arc<DenseTable<V>>),
-}
-
-impl<V> Default for CowTable<V> {
-    fn default() -> Self {
-        Self::Own(DenseTable::default())
-    }
-}
-
-impl<V> CowTable<V> {
-    #[inline]
-    pub(crate) fn read(&self) -> &DenseTable<V> {
-        match self {
-            Self::Own(table) => table,
-            Self::Shared(table) => table,
+impl<V: Data> StateTable<V> {
+    /// The table of a state of this name.
+    pub(crate) fn open(scope: &StateScope, name: &str, codec: &RecordCodec<V>) -> Self {
+        match scope.disk(name, codec, SectionKind::Changes) {
+            None => Self::Heap(HeapTable::new(scope.groups.clone())),
+            Some(place) => Self::Disk(Box::new(DiskTable::new(place, codec.clone()))),
         }
-    }
-}
-
-impl<V: Clone> CowTable<V> {
-    /// The table as of now, for somebody else.
-    pub(crate) fn share(&mut self) -> Arc<DenseTable<V>> {
-        if let Self::Own(own) = self {
-            *self = Self::Shared(Arc::new(std::mem::take(own)));
-        }
-        match self {
-            Self::Shared(table) => table.clone(),
-            Self::Own(_) => unreachable!("just shared"),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn write(&mut self) -> &mut DenseTable<V> {
-        if let Self::Shared(table) = self {
-            *self = Self::Own(Arc::unwrap_or_clone(std::mem::take(table)));
-        }
-        match self {
-            Self::Own(table) => table,
-            Self::Shared(_) => unreachable!("just made its own"),
-        }
-    }
-}
-
-impl<V: Clone> StateTable<V> {
-    pub(crate) fn new(groups: Range<u16>) -> Self {
-        Self { first: groups.start, groups: groups.map(|_| CowTable::default()).collect(), len: 0 }
-    }
-
-    /// The group of a key. Records come to the instance that owns their key's group.
-    #[inline]
-    fn group(&self, hash: u64) -> usize {
-        usize::from(key_group(hash)) - usize::from(self.first)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len
+        match self {
+            Self::Heap(table) => table.len(),
+            Self::Disk(table) => table.len(),
+        }
     }
 
-    /// Bytes that it holds, without what values point to.
+    /// Bytes that it takes; in memory without what values point to.
     pub(crate) fn byte_len(&self) -> usize {
-        self.groups.iter().map(|g| g.read().byte_len()).sum()
+        match self {
+            Self::Heap(table) => table.byte_len(),
+            Self::Disk(table) => table.byte_len(),
+        }
     }
 
+    /// Whether a key's value is at hand.
+    #[inline]
+    pub(crate) fn is_resident(&self, key: KeyRef<'_>) -> bool {
+        match self {
+            Self::Heap(_) => true,
+            Self::Disk(table) => table.is_resident(key),
+        }
+    }
+
+    /// Brings a key's value to hand.
+    #[inline]
+    pub(crate) fn fetch(&mut self, key: KeyRef<'_>) {
+        if let Self::Disk(table) = self {
+            table.fetch(key);
+        }
+    }
+
+    /// Brings near what look-ups of these keys read.
+    ///
+    /// # Errors
+    /// It cannot be read; or a call before this could not do what it had to.
+    #[inline]
+    pub(super) fn fetch_block(&mut self, keys: &KeyBlock) -> Result<()> {
+        match self {
+            Self::Heap(table) => {
+                keys.hashes().iter().for_each(|hash| table.prefetch(*hash));
+                keys.hashes().iter().for_each(|hash| table.prefetch_entry(*hash));
+                Ok(())
+            }
+            Self::Disk(table) => table.fetch_block(keys),
+        }
+    }
+
+    /// # Errors
+    /// A call before this could not do what it had to.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self {
+            Self::Heap(_) => Ok(()),
+            Self::Disk(table) => table.check(),
+        }
+    }
+
+    /// The value of a key that is at hand.
     #[inline]
     pub(crate) fn get(&self, key: KeyRef<'_>) -> Option<&V> {
-        let table = self.groups[self.group(key.hash)].read();
-        table.find(key).map(|place| table.value(place))
+        match self {
+            Self::Heap(table) => table.get(key),
+            Self::Disk(table) => table.get(key),
+        }
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: KeyRef<'_>) -> Option<&mut V> {
-        let group = self.group(key.hash);
-        let place = self.groups[group].read().find(key)?;
-        Some(self.groups[group].write().value_mut(place))
+        match self {
+            Self::Heap(table) => table.get_mut(key),
+            Self::Disk(table) => table.get_mut(key),
+        }
     }
 
     /// The key's value, made if there is none.
     #[inline]
     pub(crate) fn get_or_insert_with(&mut self, key: KeyRef<'_>, make: impl FnOnce() -> V) -> &mut V {
-        let group = self.group(key.hash);
-        let table = self.groups[group].write();
-        let place = match table.find(key) {
-            Some(place) => place,
-            None => {
-                self.len += 1;
-                table.add(key, make())
-            }
-        };
-        table.value_mut(place)
+        match self {
+            Self::Heap(table) => table.get_or_insert_with(key, make),
+            Self::Disk(table) => table.get_or_insert_with(key, make),
+        }
     }
 
     pub(crate) fn insert(&mut self, key: KeyRef<'_>, value: V) {
-        let group = self.group(key.hash);
-        let table = self.groups[group].write();
-        match table.find(key) {
-            Some(place) => *table.value_mut(place) = value,
-            None => {
-                self.len += 1;
-                table.add(key, value);
-            }
+        match self {
+            Self::Heap(table) => table.insert(key, value),
+            Self::Disk(table) => table.insert(key, value),
         }
-    }
-
-    /// The number of key groups, for going through them one by one.
-    pub(crate) fn group_count(&self) -> usize {
-        self.groups.len()
-    }
-
-    /// The table of the i-th group.
-    pub(crate) fn group_table(&self, i: usize) -> &DenseTable<V> {
-        self.groups[i].read()
-    }
-
-    /// The entry at a place of the i-th group, to be changed.
-    pub(crate) fn entry_mut(&mut self, i: usize, place: usize) -> &mut Entry<V> {
-        self.groups[i].write().entry_mut(place)
-    }
-
-    /// Removes the entry at a place of the i-th group; the last one takes the place.
-    pub(crate) fn remove_at(&mut self, i: usize, place: usize) -> V {
-        self.len -= 1;
-        self.groups[i].write().remove_at(place)
     }
 
     pub(crate) fn remove(&mut self, key: KeyRef<'_>) -> Option<V> {
-        let group = self.group(key.hash);
-        self.groups[group].read().find(key)?;
-        self.len -= 1;
-        self.groups[group].write().remove(key)
-    }
-
-    /// Asks for what a look-up of this key reads first to be in cache soon.
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        self.groups[self.group(hash)].read().prefetch(hash);
-    }
-
-    /// The second step of it, once the first has had its time.
-    #[inline]
-    pub(crate) fn prefetch_entry(&self, hash: u64) {
-        self.groups[self.group(hash)].read().prefetch_entry(hash);
-    }
-
-    /// All entries, group by group.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry<V>> {
-        self.groups.iter().flat_map(|g| g.read().entries())
-    }
-
-    /// Removes entries among the next `count`, going around the table from `cursor`, for which `keep` is false.
-    pub(crate) fn sweep(&mut self, cursor: &mut SweepCursor, count: usize, mut keep: impl FnMut(&V) -> bool) {
-        for _ in 0..count {
-            if cursor.group >= self.groups.len() {
-                *cursor = SweepCursor::default();
-            }
-            let Some(group) = self.groups.get_mut(cursor.group) else { return };
-            match group.read().entries().get(cursor.place) {
-                None => *cursor = SweepCursor { group: cursor.group + 1, place: 0 },
-                Some(entry) if keep(&entry.value) => cursor.place += 1,
-                Some(_) => {
-                    group.write().remove_at(cursor.place);
-                    self.len -= 1;
-                }
-            }
+        match self {
+            Self::Heap(table) => table.remove(key),
+            Self::Disk(table) => table.remove(key),
         }
     }
 
-    /// Takes back a section that [`StateTable::snapshot`] gave.
+    /// Removes entries among the next `count`, going around the table from `cursor`, for which `keep` is false.
+    pub(crate) fn sweep(&mut self, cursor: &mut SweepCursor, count: usize, keep: impl FnMut(&V) -> bool) {
+        match self {
+            Self::Heap(table) => table.sweep(cursor, count, keep),
+            Self::Disk(table) => table.sweep(&mut cursor.place, count, keep),
+        }
+    }
+
+    /// Hands all entries to a function.
     ///
     /// # Errors
-    /// As [`section::decode`]; and a key whose group this table does not have. All name the state.
-    pub(crate) fn restore(&mut self, section: &StateSection, codec: &RecordCodec<V>) -> Result<()>
-    where
-        V: Data,
-    {
-        let groups = self.first..self.first + self.groups.len() as u16;
-        section::decode(section, codec, |key, value| {
-            let key = KeyRef::new(key);
-            let group = key_group(key.hash);
-            if !groups.contains(&group) {
-                return Err(Error::Plan(format!(
-                    "state `{}`: a key of group {group} came to an instance that has groups {groups:?}",
-                    section.name
-                )));
-            }
-            self.insert(key, value);
-            Ok(())
-        })
+    /// They cannot be read; what the function says.
+    pub(crate) fn each(&mut self, mut f: impl FnMut(&[u8], &V) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Heap(table) => table.iter().try_for_each(|entry| f(entry.key.as_slice(), &entry.value)),
+            Self::Disk(table) => table.each(f),
+        }
+    }
+
+    /// Shows about `count` more entries of a visit to a function that may change them, in no order. Says whether there are
+    /// more. No other entries may be added or removed before the visit has ended; an entry that has changed may be shown again.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub(crate) fn visit(
+        &mut self,
+        visit: &mut Visit,
+        count: usize,
+        f: impl FnMut(KeyRef<'_>, &mut V) -> Visited,
+    ) -> Result<bool> {
+        match self {
+            Self::Heap(table) => Ok(table.visit(&mut visit.heap, count, f)),
+            Self::Disk(table) => table.visit(visit, count, f),
+        }
+    }
+
+    /// Takes back a section that [`StateTable::snapshot`] gave; [`StateTable::restored`] must follow the last one.
+    ///
+    /// # Errors
+    /// As [`super::section::decode`]; and a key whose group this table does not have. All name the state.
+    pub(crate) fn restore(&mut self, section: &StateSection, codec: &RecordCodec<V>) -> Result<()> {
+        match self {
+            Self::Heap(table) => table.restore(section, codec),
+            Self::Disk(table) => table.take_back(section),
+        }
+    }
+
+    /// All sections have been taken back.
+    ///
+    /// # Errors
+    /// As for [`StateTable::restore`], where the sections lie in files.
+    pub(crate) fn restored(&mut self) -> Result<()> {
+        match self {
+            Self::Heap(_) => Ok(()),
+            Self::Disk(table) => table.restored(),
+        }
     }
 
     /// Sets the state aside as of now, without the entries for which `keep` is false when they are encoded.
+    ///
+    /// # Errors
+    /// A call before this could not do what it had to; what was to be written before could not be.
     pub(crate) fn snapshot(
         &mut self,
         name: &str,
         codec: &RecordCodec<V>,
         keep: impl Fn(&V) -> bool + Send + 'static,
-    ) -> DeferredState
-    where
-        V: Data,
-    {
-        let share = |(group, table): (usize, &mut CowTable<V>)| {
-            if table.read().len() == 0 {
-                return None;
-            }
-            Some((self.first + group as u16, table.share()))
-        };
-        let groups: Vec<_> = self.groups.iter_mut().enumerate().filter_map(share).collect();
-        let (name, codec) = (name.to_owned(), codec.clone());
-        Box::new(move |sink| {
-            // Each group is let go of once it is encoded: from then on its changes copy nothing.
-            groups.into_iter().try_for_each(|(group, table)| {
-                let entries = table.entries().iter().filter(|e| keep(&e.value));
-                sink(section::encode(&name, group, &codec, entries.map(|e| (e.key.as_slice(), &e.value)))?)
-            })
-        })
+    ) -> Result<DeferredState> {
+        match self {
+            Self::Heap(table) => Ok(table.snapshot(name, codec, keep)),
+            Self::Disk(table) => table.snapshot(keep),
+        }
     }
 }
 
-/// Where a sweep goes on.
+/// Where a visit of all entries goes on.
 #[derive(Default)]
-pub(crate) struct SweepCursor {
-    group: usize,
-    place: usize,
+pub(crate) struct Visit {
+    heap: HeapVisit,
+    /// The next key group, from 0; and keys that are left of the one before it, from the last to the first.
+    pub(super) group: usize,
+    pub(super) keys: Vec<KeyBytes>,
+    /// Keys that were in no run when it began.
+    pub(super) fresh: Vec<KeyBytes>,
 }

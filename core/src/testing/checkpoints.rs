@@ -3,6 +3,7 @@
 use crate::runtime::{
     CheckpointStore, Checkpointing, Completion, JobControl, Mesh, RestoredInstance, RunConfig, SaveDone, SnapshotPart,
 };
+use crate::state::Backend;
 use crate::{Clock, Env, Error, OperatorContext, Restored, Result, StateSection};
 use fluvial_memory::hash::group_owner;
 use fluvial_memory::{MemoryManager, SpillConfig, SpillManager};
@@ -109,7 +110,7 @@ pub(crate) fn run_from(
     let memory = MemoryManager::new(64 << 20)?;
     let pot = memory.reserve("job", 0)?;
     let spill = SpillManager::new(SpillConfig::default())?;
-    let plan = env.graph().clone().lower("job", &spill, &pot, (&Clock::system(), true), true).plan;
+    let plan = env.graph().clone().lower("job", &spill, &pot, (&Clock::system(), true), (&Backend::Memory, true)).plan;
     // Little waits behind barriers, so that checkpoints come quickly.
     let mesh = Mesh::start(RunConfig { stash_bytes: 64 << 10, ..RunConfig::new(workers, memory.clone()) })?;
     let from = kept.last();

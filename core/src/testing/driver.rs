@@ -310,6 +310,7 @@ pub(crate) fn instance<U: Data>(stream: &DataStream<U>, context: &OperatorContex
     let sides = node.sides.as_slice().into();
     let clock = &stream.env.config().clock;
     let task = TaskContext::new(context, &spill, &metrics, (&pot, true), usize::MAX).with_sides(&sides).with_time(clock, true);
+    let task = task.with_backend(&super::backend());
     match node.body {
         Body::Operator(make) => make(&task),
         Body::Link { make, head, port } => head(make(&task, port(0))?),

@@ -10,6 +10,7 @@
 
 #![allow(dead_code, reason = "only tests use it")]
 
+mod backends;
 #[cfg(test)]
 mod barriers;
 #[cfg(test)]
@@ -17,6 +18,8 @@ pub(crate) mod checkpoints;
 mod driver;
 mod restore;
 
+#[allow(unused_imports, reason = "only tests use it")]
+pub(crate) use backends::{AMPLE, TINY, backend, scope, whole, with_backend};
 #[cfg(test)]
 pub(crate) use barriers::{FAST, SLOW, check_late_barriers};
 #[allow(unused_imports, reason = "only tests use it")]

@@ -1,5 +1,6 @@
 use super::driver::{Emitted, OperatorDriver, timed};
-use crate::{Batch, Data, Operator, OperatorContext, Restored, Result, StateSection};
+use super::{TINY, backend, whole, with_backend};
+use crate::{Batch, Data, Operator, OperatorContext, Restored, Result, StateBackend, StateSection};
 use fluvial_memory::NormalizedKey;
 use fluvial_memory::hash::{self, group_owner, hash_bytes};
 use std::fmt::Debug;
@@ -50,7 +51,8 @@ impl Step {
 
 /// The generic test of stateful operators: plays `script` on one instance, and again with a snapshot after every step that is
 /// restored into another number of instances with split key groups. After every step, and at the end, all instances
-/// together must have given the same records of `U` with the same event times on the same ports, in any order.
+/// together must have given the same records of `U` with the same event times on the same ports, in any order. So it must be on
+/// each state backend, and from one to the other.
 ///
 /// After a restore the last watermark is announced again, as by sources that take back theirs.
 ///
@@ -68,18 +70,33 @@ pub(crate) fn check_restore<U: Data + Debug>(
         expected.push(one.play::<U>(step)?);
     }
     expected.push(one.end::<U>(inputs)?);
-    for cut in 0..=script.len() {
-        for (before, after) in [(1, 2), (2, 1), (2, 3)] {
-            let mut instances = Instances::make(&make, before)?;
-            for step in &script[..cut] {
-                instances.play::<U>(step)?;
-            }
-            let mut instances = instances.restored(&make, after)?;
-            let what = |step: usize| format!("{before} instances, restored as {after} before step {cut}: output of step {step}");
-            for (number, step) in script.iter().enumerate().skip(cut) {
-                assert_eq!(instances.play::<U>(step)?, expected[number], "{}", what(number));
-            }
-            assert_eq!(instances.end::<U>(inputs)?, expected[script.len()], "{}", what(script.len()));
+    let memory = StateBackend::Memory;
+    let ways: [(_, _, &[(usize, usize)]); 4] = [
+        (&memory, &memory, &[(1, 2), (2, 1), (2, 3)]),
+        (&TINY, &TINY, &[(1, 1), (2, 3)]),
+        (&memory, &TINY, &[(1, 2)]),
+        (&TINY, &memory, &[(2, 1)]),
+    ];
+    for (from, to, parts) in ways {
+        for (cut, (before, after)) in (0..=script.len()).flat_map(|cut| parts.iter().map(move |parts| (cut, *parts))) {
+            let instances = with_backend(from, || {
+                let mut instances = Instances::make(&make, before)?;
+                script[..cut].iter().try_for_each(|step| instances.play::<U>(step).map(drop))?;
+                Ok::<_, crate::Error>(instances)
+            })?;
+            with_backend(to, || {
+                let mut instances = instances.restored(&make, after)?;
+                let what = |step: usize| {
+                    format!(
+                        "{before} instances on {from:?}, restored as {after} on {to:?} before step {cut}: output of step {step}"
+                    )
+                };
+                for (number, step) in script.iter().enumerate().skip(cut) {
+                    assert_eq!(instances.play::<U>(step)?, expected[number], "{}", what(number));
+                }
+                assert_eq!(instances.end::<U>(inputs)?, expected[script.len()], "{}", what(script.len()));
+                Ok::<_, crate::Error>(())
+            })?;
         }
     }
     Ok(())
@@ -103,6 +120,7 @@ impl Instances {
         for driver in &mut self.drivers {
             sections.extend(driver.snapshot()?);
         }
+        let sections = if backend().disk().is_none() { whole(sections)? } else { sections };
         let mut new = Self::make(make, count)?;
         for (driver, state) in new.drivers.iter_mut().zip(split_restore(sections, count)) {
             driver.restore(state)?;

@@ -216,7 +216,7 @@ where
         }
         if let Some(windows) = self.aligned(merges) {
             let (selector, late) = (self.keyed.selector.clone(), self.late.clone());
-            return self.operator(by_slices::<T, S, A, B, R>(windows, self.lateness, selector, summing, late));
+            return self.operator(by_slices::<T, S, A, B, R>(windows, self.lateness, selector, summing, late, merges));
         }
         if self.default_trigger && self.lateness == 0 && self.assigner.is_session() && self.in_event_time() {
             let (selector, late) = (self.keyed.selector.clone(), self.late.clone());
@@ -271,6 +271,7 @@ fn by_slices<T: Data, S: KeySelector<T>, A: WindowAssigner<T>, B: Aggregator<T>,
     selector: S,
     summing: Summing<B, B::Output, R>,
     late: Option<OutputTag<T>>,
+    merges: bool,
 ) -> OperatorFactory {
     let windows = aligned::Windows { size, slide, offset, lateness };
     Arc::new(move |context| {
@@ -280,7 +281,7 @@ fn by_slices<T: Data, S: KeySelector<T>, A: WindowAssigner<T>, B: Aggregator<T>,
                 outputs.push(Windowed { key: key.decode(), window: window(of), value }, of.max_timestamp());
             }
         };
-        Ok(aligned::operator(windows, (selector.clone(), aggregator), emit, late.clone(), context))
+        Ok(aligned::operator(windows, (selector.clone(), aggregator), emit, late.clone(), merges, context))
     })
 }
 

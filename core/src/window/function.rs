@@ -177,13 +177,22 @@ pub(super) trait WindowFunction<V, W>: 'static {
         let _ = (firing, outputs);
         Ok(())
     }
-    fn snapshot(&self, into: &mut Snapshot) {
+    fn snapshot(&self, into: &mut Snapshot) -> Result<()> {
         let _ = into;
+        Ok(())
     }
     /// Takes back a section, if it is of its state.
     fn restore(&mut self, section: &StateSection) -> Result<bool> {
         let _ = section;
         Ok(false)
+    }
+    /// All sections have been taken back.
+    fn restored(&mut self) -> Result<()> {
+        Ok(())
+    }
+    /// Whether its state could be read and written.
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -214,7 +223,7 @@ pub(super) struct Processed<K, W, F> {
 
 impl<K, W: Window, F> Processed<K, W, F> {
     pub(super) fn new(make: impl FnOnce(&mut WindowStates<W>) -> Result<F>, merges: bool, context: &TaskContext) -> Result<Self> {
-        let keyed = KeyedState::new(context, context.clock().clone(), context.keys().clone());
+        let keyed = KeyedState::new(context.state_scope(), context.clock().clone(), context.keys().clone());
         let mut states = WindowStates { keyed, window: Rc::default(), clear: Vec::new(), merges };
         Ok(Self { function: make(&mut states)?, states, key: PhantomData })
     }
@@ -253,12 +262,20 @@ where
         Ok(())
     }
 
-    fn snapshot(&self, into: &mut Snapshot) {
-        self.states.keyed.snapshot(into);
+    fn snapshot(&self, into: &mut Snapshot) -> Result<()> {
+        self.states.keyed.snapshot(into)
     }
 
     fn restore(&mut self, section: &StateSection) -> Result<bool> {
         self.states.keyed.restore(section)
+    }
+
+    fn restored(&mut self) -> Result<()> {
+        self.states.keyed.restored()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.states.keyed.check()
     }
 }
 

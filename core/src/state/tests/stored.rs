@@ -4,7 +4,7 @@ use super::{at, restore, snapshot, state};
 use crate::codec::KeyType;
 use crate::state::section::entries;
 use crate::state::{KeyedState, TimerQueue};
-use crate::testing::{OperatorDriver, context};
+use crate::testing::OperatorDriver;
 use crate::{Clock, Data, DataStream, Env, Result, StateSection, TimeBound, Tumbling, WatermarkStrategy};
 use fluvial_memory::{KeySchema, NormalizedKey, Schema};
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ fn a_changed_type_is_an_error_that_names_both() {
          stamp: i64, value: Careless { count: u64, pages: u32 } }: in `value`: field `pages` is not stored and has no default \
          (`#[serde(default)]`)"
     );
-    let mut keyed = KeyedState::new(&context(0, 1), Clock::manual(0), KeyType::of::<(String, u64)>());
+    let mut keyed = KeyedState::new(crate::testing::scope(0..128), Clock::manual(0), KeyType::of::<(String, u64)>());
     let _visits = keyed.value::<Visits>("visits").unwrap();
     let error = restore(&keyed, stored()).unwrap_err().to_string();
     assert_eq!(error, "state `visits` was stored under keys u64, the program now has keys (str, u64)");

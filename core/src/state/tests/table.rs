@@ -1,7 +1,9 @@
-use super::super::table::SweepCursor;
-use super::super::{KeyRef, StateTable};
+use super::here;
 use crate::codec::RecordCodec;
 use crate::operator::DeferredState;
+use crate::state::heap::SweepCursor;
+use crate::state::{KeyRef, StateTable};
+use crate::testing::{backend, scope, whole};
 use crate::{Snapshot, StateSection};
 use fluvial_memory::hash::{KEY_GROUPS, owned_groups};
 use proptest::prelude::*;
@@ -41,25 +43,33 @@ fn bytes(key: u16) -> Vec<u8> {
     bytes
 }
 
-fn table() -> StateTable<u32> {
-    StateTable::new(0..KEY_GROUPS)
+fn table(codec: &RecordCodec<u32>) -> StateTable<u32> {
+    StateTable::open(&scope(0..KEY_GROUPS), "table", codec)
 }
 
-fn contents(table: &StateTable<u32>) -> BTreeMap<Vec<u8>, u32> {
-    table.iter().map(|entry| (entry.key.as_slice().to_vec(), entry.value)).collect()
+fn contents(table: &mut StateTable<u32>) -> BTreeMap<Vec<u8>, u32> {
+    let mut contents = BTreeMap::new();
+    let each = table.each(|key, value| {
+        assert_eq!(contents.insert(key.to_vec(), *value), None, "twice");
+        Ok(())
+    });
+    each.unwrap();
+    contents
 }
 
 /// A snapshot in new tables of `parts` instances.
 fn restored(sections: &[StateSection], codec: &RecordCodec<u32>, parts: usize) -> BTreeMap<Vec<u8>, u32> {
     let mut all = BTreeMap::new();
+    let sections = if backend().disk().is_none() { whole(sections.to_vec()).unwrap() } else { sections.to_vec() };
     for part in 0..parts {
         let groups = owned_groups(part, parts);
-        let mut table = StateTable::new(groups.clone());
+        let mut table = StateTable::open(&scope(groups.clone()), "table", codec);
         for section in sections.iter().filter(|s| groups.contains(&s.key_group.unwrap())) {
             table.restore(section, codec).unwrap();
         }
-        assert_eq!(contents(&table).len(), table.len());
-        all.extend(contents(&table));
+        table.restored().unwrap();
+        assert_eq!(contents(&mut table).len(), table.len());
+        all.extend(contents(&mut table));
     }
     all
 }
@@ -67,93 +77,68 @@ fn restored(sections: &[StateSection], codec: &RecordCodec<u32>, parts: usize) -
 proptest! {
     #[test]
     fn equals_a_map_and_snapshots_are_of_their_moment(changes in proptest::collection::vec(change(), 0..800)) {
-        let codec = RecordCodec::new();
-        let mut table = table();
-        let mut model: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
-        let mut cursor = SweepCursor::default();
-        let mut snapshots: Vec<(BTreeMap<Vec<u8>, u32>, DeferredState)> = Vec::new();
-        for change in changes {
-            match change {
-                Change::Insert(key, value) => {
-                    table.insert(KeyRef::new(&bytes(key)), value);
-                    model.insert(bytes(key), value);
-                }
-                Change::Add(key, value) => {
-                    let sum = table.get_or_insert_with(KeyRef::new(&bytes(key)), || 0);
-                    *sum = sum.wrapping_add(value);
-                    let sum = model.entry(bytes(key)).or_insert(0);
-                    *sum = sum.wrapping_add(value);
-                }
-                Change::Mutate(key, value) => {
-                    let (key, expected) = (bytes(key), model.get_mut(&bytes(key)));
-                    let found = table.get_mut(KeyRef::new(&key));
-                    prop_assert_eq!(found.is_some(), expected.is_some());
-                    if let (Some(found), Some(expected)) = (found, expected) {
-                        (*found, *expected) = (value, value);
-                    }
-                }
-                Change::Remove(key) => {
-                    prop_assert_eq!(table.remove(KeyRef::new(&bytes(key))), model.remove(&bytes(key)));
-                }
-                Change::Sweep(count) => {
-                    let before = table.len();
-                    table.sweep(&mut cursor, count, |value| value % 2 == 0);
-                    prop_assert!(before - table.len() <= count);
-                    let left = contents(&table);
-                    prop_assert!(model.iter().all(|(key, value)| left.contains_key(key) || value % 2 == 1));
-                    model = left;
-                }
-                Change::Snapshot => {
-                    let deferred = table.snapshot("table", &codec, |_| true);
-                    // Some are encoded only at the end, others while more changes come.
-                    snapshots.push((model.clone(), deferred));
-                    if snapshots.len() == 3 {
-                        let (expected, deferred) = snapshots.remove(1);
-                        prop_assert_eq!(restored(&encoded(deferred), &codec, 1), expected);
-                    }
+        here(|| check(changes))?;
+    }
+}
+
+fn check(changes: Vec<Change>) -> Result<(), TestCaseError> {
+    let codec = RecordCodec::new();
+    let mut table = table(&codec);
+    let mut model: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    let mut cursor = SweepCursor::default();
+    let mut snapshots: Vec<(BTreeMap<Vec<u8>, u32>, DeferredState)> = Vec::new();
+    for change in changes {
+        match change {
+            Change::Insert(key, value) => {
+                table.insert(KeyRef::new(&bytes(key)), value);
+                model.insert(bytes(key), value);
+            }
+            Change::Add(key, value) => {
+                let sum = table.get_or_insert_with(KeyRef::new(&bytes(key)), || 0);
+                *sum = sum.wrapping_add(value);
+                let sum = model.entry(bytes(key)).or_insert(0);
+                *sum = sum.wrapping_add(value);
+            }
+            Change::Mutate(key, value) => {
+                let (key, expected) = (bytes(key), model.get_mut(&bytes(key)));
+                let found = table.get_mut(KeyRef::new(&key));
+                prop_assert_eq!(found.is_some(), expected.is_some());
+                if let (Some(found), Some(expected)) = (found, expected) {
+                    (*found, *expected) = (value, value);
                 }
             }
-            prop_assert_eq!(table.len(), model.len());
+            Change::Remove(key) => {
+                prop_assert_eq!(table.remove(KeyRef::new(&bytes(key))), model.remove(&bytes(key)));
+            }
+            Change::Sweep(count) => {
+                let before = table.len();
+                table.sweep(&mut cursor, count, |value| value % 2 == 0);
+                prop_assert!(before - table.len() <= count);
+                let left = contents(&mut table);
+                prop_assert!(model.iter().all(|(key, value)| left.contains_key(key) || value % 2 == 1));
+                model = left;
+            }
+            Change::Snapshot => {
+                let deferred = table.snapshot("table", &codec, |_| true).unwrap();
+                // Some are encoded only at the end, others while more changes come.
+                snapshots.push((model.clone(), deferred));
+                if snapshots.len() == 3 {
+                    let (expected, deferred) = snapshots.remove(1);
+                    prop_assert_eq!(restored(&encoded(deferred), &codec, 1), expected);
+                }
+            }
         }
-        prop_assert_eq!(contents(&table), model.clone());
-        for key in 0..400 {
-            let key = bytes(key);
-            prop_assert_eq!(table.get(KeyRef::new(&key)), model.get(&key));
-        }
-        for (parts, (expected, deferred)) in (1..).zip(snapshots) {
-            prop_assert_eq!(restored(&encoded(deferred), &codec, parts), expected);
-        }
+        prop_assert_eq!(table.len(), model.len());
+        table.check().unwrap();
     }
-}
-
-#[test]
-fn a_sweep_goes_around_the_whole_table() {
-    let mut table = table();
-    (0..1000u16).for_each(|key| table.insert(KeyRef::new(&key.to_be_bytes()), u32::from(key)));
-    let mut cursor = SweepCursor::default();
-    let calls = (0..).take_while(|_| {
-        table.sweep(&mut cursor, 4, |value| value % 2 == 0);
-        table.len() > 500
-    });
-    // Each look is at an entry or at the end of a group.
-    assert!(calls.count() <= (1000 + usize::from(KEY_GROUPS)) / 4);
-}
-
-#[test]
-fn sections_of_others_are_refused() {
-    let codec = RecordCodec::new();
-    let mut table = table();
-    (0..100u16).for_each(|key| table.insert(KeyRef::new(&key.to_be_bytes()), 1));
-    let sections = encoded(table.snapshot("counts", &codec, |_| true));
-    let error = StateTable::<u32>::new(0..1).restore(sections.last().unwrap(), &codec).unwrap_err().to_string();
-    assert!(error.contains("`counts`") && error.contains("0..1"), "{error}");
-    let error = self::table().restore(&StateSection { schema: "other".into(), ..sections[0].clone() }, &codec).unwrap_err();
-    assert!(error.to_string().contains("`counts` was stored as `other`, which is no schema"), "{error}");
-    for len in 0..sections[0].bytes.len() {
-        let cut = StateSection { bytes: sections[0].bytes[..len].to_vec(), ..sections[0].clone() };
-        let _no_panic = self::table().restore(&cut, &codec);
+    prop_assert_eq!(contents(&mut table), model.clone());
+    for key in 0..400 {
+        let key = bytes(key);
+        table.fetch(KeyRef::new(&key));
+        prop_assert_eq!(table.get(KeyRef::new(&key)), model.get(&key));
     }
-    let cut = StateSection { bytes: sections[0].bytes[..5].to_vec(), ..sections[0].clone() };
-    let error = self::table().restore(&cut, &codec).unwrap_err().to_string();
-    assert!(error.contains("`counts`") && error.contains("byte 0"), "{error}");
+    for (parts, (expected, deferred)) in (1..).zip(snapshots) {
+        prop_assert_eq!(restored(&encoded(deferred), &codec, parts), expected);
+    }
+    Ok(())
 }

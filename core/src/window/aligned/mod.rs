@@ -102,12 +102,14 @@ pub(super) fn event_times(batch: &mut Batch) -> Result<Vec<i64>> {
 pub(crate) trait EmitWindow<R, U>: Fn(KeyRef<'_>, TimeWindow, R, &mut Outputs<U>) + 'static {}
 impl<R, U, F: Fn(KeyRef<'_>, TimeWindow, R, &mut Outputs<U>) + 'static> EmitWindow<R, U> for F {}
 
-/// The operator of these windows. Late records go to the side output of `late`.
+/// The operator of these windows. Late records go to the side output of `late`; `merges`: the aggregator does, as it must where
+/// windows overlap.
 pub(crate) fn operator<T, S, A, U>(
     windows: Windows,
     (selector, aggregator): (S, A),
     emit: impl EmitWindow<A::Output, U>,
     late: Option<OutputTag<T>>,
+    merges: bool,
     context: &TaskContext,
 ) -> Box<dyn Operator>
 where
@@ -117,7 +119,7 @@ where
     U: Data,
 {
     if windows.slide >= windows.size {
-        Box::new(tumbling::TumblingWindows::new(windows, selector, aggregator, emit, late, context))
+        Box::new(tumbling::TumblingWindows::new(windows, selector, aggregator, emit, late, merges, context))
     } else {
         Box::new(sliding::SlidingWindows::new(windows, selector, aggregator, emit, late, context))
     }

@@ -2,7 +2,7 @@ use super::{EmitWindow, TimeWindow, Windows};
 use crate::codec::RecordCodec;
 use crate::graph::{NodeMetrics, TaskContext};
 use crate::process::{OutputTag, Outputs};
-use crate::state::{BLOCK, KeyBlock, KeyRef, StateGauge, StateTable, section};
+use crate::state::{BLOCK, KeyBlock, StateGauge, StateTable, Visit, Visited};
 use crate::stream::{Data, KeySelector};
 use crate::window::count_late;
 use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, Snapshot};
@@ -38,7 +38,7 @@ pub(super) struct SlidingWindows<T, S, A: Aggregator<T>, U, E> {
     hot: Hot,
     /// The watermark at which there is something to do.
     due: i64,
-    firing: Option<Firing>,
+    firing: Option<Visit>,
     watermark: i64,
     keys: KeyBlock,
     codec: RecordCodec<KeySlices<A::Accumulator>>,
@@ -59,12 +59,6 @@ impl Hot {
     fn new(windows: &Windows, slice: TimeWindow) -> Self {
         Self { slice, first_end: windows.first_end(slice), late_from: windows.late_from(slice) }
     }
-}
-
-/// Where the operator is in going through its keys, last to first in each key group.
-struct Firing {
-    group: usize,
-    place: usize,
 }
 
 /// The slices of a key.
@@ -188,6 +182,7 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
         late: Option<OutputTag<T>>,
         context: &TaskContext,
     ) -> Self {
+        let codec = RecordCodec::new().keyed(context.keys());
         Self {
             windows,
             selector,
@@ -197,13 +192,13 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
             metrics: context.metrics.clone(),
             gauge: StateGauge::new(&context.metrics),
             outputs: Outputs::new(context),
-            table: StateTable::new(context.key_groups()),
+            table: StateTable::open(&context.state_scope(), STATE, &codec),
             hot: Hot::new(&windows, windows.slice(0)),
             due: i64::MAX,
             firing: None,
             watermark: i64::MIN,
             keys: KeyBlock::default(),
-            codec: RecordCodec::new().keyed(context.keys()),
+            codec,
             record: PhantomData,
         }
     }
@@ -253,21 +248,14 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
 
     /// Goes through the keys and emits the results of the windows that are complete.
     fn fire(&mut self, out: &mut dyn Output) -> Result<Progress> {
-        while let Some(Firing { group, place }) = self.firing.take() {
-            if place == 0 {
-                if group + 1 < self.table.group_count() {
-                    self.firing = Some(Firing { group: group + 1, place: self.table.group_table(group + 1).len() });
-                    continue;
-                }
-                break;
-            }
-            let last = place.saturating_sub(KEYS);
-            for place in (last..place).rev() {
-                self.fire_key(group, place);
-            }
-            self.firing = Some(Firing { group, place: last });
+        while let Some(mut visit) = self.firing.take() {
+            let Self { windows, aggregator, emit, outputs, table, watermark, due, .. } = self;
+            let more = table.visit(&mut visit, KEYS, |key, slices| {
+                fire_key(windows, aggregator, *watermark, slices, due, |window, value| emit(key, window, value, outputs))
+            })?;
+            self.firing = more.then_some(visit);
             self.outputs.send_full(out)?;
-            if out.congested(0) {
+            if more && out.congested(0) {
                 self.outputs.flush(out)?;
                 return Ok(Progress::More);
             }
@@ -276,47 +264,53 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
         self.outputs.flush(out)?;
         Ok(Progress::Done)
     }
+}
 
-    /// Emits what is due of one key; removes it if nothing is left.
-    fn fire_key(&mut self, group: usize, place: usize) {
-        let Self { windows, aggregator, emit, outputs, table, watermark, .. } = self;
-        let entry = table.entry_mut(group, place);
-        let slices = &mut entry.value;
-        while slices.next_end.saturating_sub(1) <= *watermark && !slices.slices.is_empty() {
-            let window = TimeWindow { start: slices.next_end.saturating_sub(windows.size), end: slices.next_end };
-            let result = if windows.lateness > 0 {
-                slices.result_again(window, aggregator)
-            } else {
-                slices.result::<T, A>(window, aggregator)
-            };
-            if let Some(value) = result {
-                let key = KeyRef { hash: 0, bytes: entry.key.as_slice() };
-                emit(key, window, aggregator.finish(value), outputs);
-            }
-            slices.fired = window.end;
-            // The next window that has something of this key: the one behind this, or the first of a slice behind it.
-            let next = window.end.saturating_add(windows.slide);
-            let begins = next.saturating_sub(windows.size);
-            slices.next_end = match slices.slices.iter().find(|s| s.start >= begins) {
-                Some(first) if next > window.end => next.max(windows.first_end(first.span())),
-                _ => i64::MAX,
-            };
-            if slices.next_end == i64::MAX {
-                break;
-            }
+/// Emits what is due of one key, and says when there is something due next. Nothing may be left of it.
+fn fire_key<T: Data, A: Aggregator<T>>(
+    windows: &Windows,
+    aggregator: &A,
+    watermark: i64,
+    slices: &mut KeySlices<A::Accumulator>,
+    due: &mut i64,
+    mut emit: impl FnMut(TimeWindow, A::Output),
+) -> Visited {
+    let mut visited = Visited::Same;
+    while slices.next_end.saturating_sub(1) <= watermark && !slices.slices.is_empty() {
+        visited = Visited::Changed;
+        let window = TimeWindow { start: slices.next_end.saturating_sub(windows.size), end: slices.next_end };
+        let result = if windows.lateness > 0 {
+            slices.result_again(window, aggregator)
+        } else {
+            slices.result::<T, A>(window, aggregator)
+        };
+        if let Some(value) = result {
+            emit(window, aggregator.finish(value));
         }
-        while let Some(first) = slices.slices.front()
-            && windows.is_late(first.span(), *watermark)
-        {
-            slices.evict();
+        slices.fired = window.end;
+        // The next window that has something of this key: the one behind this, or the first of a slice behind it.
+        let next = window.end.saturating_add(windows.slide);
+        let begins = next.saturating_sub(windows.size);
+        slices.next_end = match slices.slices.iter().find(|s| s.start >= begins) {
+            Some(first) if next > window.end => next.max(windows.first_end(first.span())),
+            _ => i64::MAX,
+        };
+        if slices.next_end == i64::MAX {
+            break;
         }
-        match slices.slices.front() {
-            Some(first) => {
-                let due = slices.next_end.saturating_sub(1).min(windows.late_from(first.span()));
-                self.due = self.due.min(due);
-            }
-            None => drop(table.remove_at(group, place)),
+    }
+    while let Some(first) = slices.slices.front()
+        && windows.is_late(first.span(), watermark)
+    {
+        visited = Visited::Changed;
+        slices.evict();
+    }
+    match slices.slices.front() {
+        Some(first) => {
+            *due = (*due).min(slices.next_end.saturating_sub(1).min(windows.late_from(first.span())));
+            visited
         }
+        None => Visited::Done,
     }
 }
 
@@ -351,10 +345,11 @@ where
         while records.len() > 0 {
             let count = records.len().min(BLOCK);
             self.keys.encode(records.as_slice()[..count].iter(), |record, out| self.selector.encode(record, out));
-            self.keys.prefetch(&self.table);
+            self.keys.prefetch(&mut self.table)?;
             for (i, (record, time)) in records.by_ref().zip(&mut times).take(count).enumerate() {
                 self.add(record, time, i);
             }
+            self.table.check()?;
             self.outputs.send_full(out)?;
         }
         self.outputs.flush(out)?;
@@ -367,7 +362,7 @@ where
             return Ok(Progress::Done);
         }
         self.due = i64::MAX;
-        self.firing = (self.table.group_count() > 0).then(|| Firing { group: 0, place: self.table.group_table(0).len() });
+        self.firing = Some(Visit::default());
         self.fire(out)
     }
 
@@ -376,17 +371,18 @@ where
     }
 
     fn snapshot(&mut self, _epoch: u64) -> Result<Snapshot> {
-        Ok(Snapshot { sections: Vec::new(), deferred: vec![self.table.snapshot(STATE, &self.codec, |_| true)] })
+        Ok(Snapshot { sections: Vec::new(), deferred: vec![self.table.snapshot(STATE, &self.codec, |_| true)?] })
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
         for section in state.sections.iter().filter(|s| s.name == STATE) {
-            section::decode(section, &self.codec, |key, slices: KeySlices<A::Accumulator>| {
-                self.due = self.due.min(slices.next_end.saturating_sub(1));
-                self.table.insert(KeyRef::new(key), slices);
-                Ok(())
-            })?;
+            self.table.restore(section, &self.codec)?;
         }
-        Ok(())
+        let Self { table, due, .. } = self;
+        table.restored()?;
+        table.each(|_, slices| {
+            *due = (*due).min(slices.next_end.saturating_sub(1));
+            Ok(())
+        })
     }
 }

@@ -49,7 +49,7 @@ fn stream(windows: Windows) -> DataStream<Result_> {
     let keyed = env.from_collection([(0u32, 0u64)]).key_by(|r| r.0);
     let selector = keyed.selector.clone();
     let make: OperatorFactory =
-        Arc::new(move |context| Ok(super::operator(windows, (selector.clone(), Numbers), emit, Some(late()), context)));
+        Arc::new(move |context| Ok(super::operator(windows, (selector.clone(), Numbers), emit, Some(late()), true, context)));
     let node = keyed.stream.after("windows", String::new(), Body::Operator(make));
     let stream = DataStream::new(&env, env.add(node));
     stream.side_output(&late());

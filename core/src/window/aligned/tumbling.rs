@@ -1,11 +1,13 @@
 use super::{EmitWindow, TimeWindow, Windows};
+use crate::checkpoint::SectionKind;
 use crate::codec::RecordCodec;
 use crate::graph::{NodeMetrics, TaskContext};
 use crate::process::{OutputTag, Outputs};
+use crate::state::disk::{Merge, PartStore, Parts, loaded};
 use crate::state::{BLOCK, CowTable, DenseTable, KeyBlock, KeyRef, StateGauge, section};
 use crate::stream::{Data, KeySelector};
 use crate::window::count_late;
-use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, SectionSink, Snapshot};
+use crate::{Aggregator, Batch, Error, Operator, Output, Progress, Restored, Result, SectionSink, Snapshot};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -20,6 +22,10 @@ const SPARE: usize = 4;
 /// Windows that do not overlap: one table of accumulators a window.
 ///
 /// Whole tables come and go with their windows: nothing is looked for when a window fires, and its state is gone at once.
+///
+/// Where state is kept on disk and accumulators merge, tables are written out as parts of their windows when they fill their
+/// memory, and when a barrier passes. Records are added to what is in memory and nothing is read until the window fires; then
+/// its parts are merged, key group by key group. What does not merge stays in memory.
 pub(super) struct TumblingWindows<T, S, A: Aggregator<T>, U, E> {
     windows: Windows,
     selector: S,
@@ -39,6 +45,14 @@ pub(super) struct TumblingWindows<T, S, A: Aggregator<T>, U, E> {
     watermark: i64,
     keys: KeyBlock,
     codec: RecordCodec<Stored<A::Accumulator>>,
+    /// Where parts go, if they are not to stay in memory.
+    store: Option<PartStore<Stored<A::Accumulator>>>,
+    /// `None` where accumulators do not merge.
+    merge: Option<Merge<Stored<A::Accumulator>>>,
+    /// What an accumulator takes on the heap, as far as has been seen.
+    heap: usize,
+    /// What went wrong with a record.
+    failed: Option<Error>,
     record: PhantomData<fn(T)>,
 }
 
@@ -47,13 +61,18 @@ struct Pane<V> {
     table: CowTable<V>,
     /// Whether it has given its results; it stays while it may take late records.
     fired: bool,
+    /// What has been written out.
+    parts: Parts,
 }
 
 /// A window whose results are being emitted.
 struct Firing<V> {
     window: TimeWindow,
-    table: CowTable<V>,
+    pane: Pane<V>,
     next: usize,
+    /// Of parts: the number of the next key group, and the group in hand.
+    group: u16,
+    whole: DenseTable<Stored<V>>,
 }
 
 /// A key's accumulator in a snapshot: the window's start, whether it has fired.
@@ -66,8 +85,13 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
         aggregator: A,
         emit: E,
         late: Option<OutputTag<T>>,
+        merges: bool,
         context: &TaskContext,
     ) -> Self {
+        let codec = RecordCodec::new().keyed(context.keys());
+        let place = if merges { context.state_scope().disk(STATE, &codec, SectionKind::Part) } else { None };
+        let merging = aggregator.clone();
+        let merge: Merge<Stored<A::Accumulator>> = Arc::new(move |value, other| merging.merge(&mut value.2, other.2));
         Self {
             windows,
             selector,
@@ -83,7 +107,11 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
             firing: None,
             watermark: i64::MIN,
             keys: KeyBlock::default(),
-            codec: RecordCodec::new().keyed(context.keys()),
+            store: place.map(|place| PartStore::new(place, codec.clone())),
+            merge: merges.then_some(merge),
+            codec,
+            heap: 0,
+            failed: None,
             record: PhantomData,
         }
     }
@@ -92,8 +120,11 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
     fn heat(&mut self, window: TimeWindow) {
         self.cool();
         let spare = &mut self.spare;
-        let fresh =
-            || Pane { table: CowTable::Own(spare.pop().unwrap_or_default()), fired: window.max_timestamp() <= self.watermark };
+        let fresh = || Pane {
+            table: CowTable::Own(spare.pop().unwrap_or_default()),
+            fired: window.max_timestamp() <= self.watermark,
+            parts: Parts::default(),
+        };
         let pane = self.open.remove(&window.start).unwrap_or_else(fresh);
         self.hot = Some((window, pane));
     }
@@ -131,7 +162,65 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
         self.aggregator.add(accumulator, record);
         if pane.fired {
             // Late, but allowed: the window gives its result once more.
-            (self.emit)(key, *window, self.aggregator.finish(accumulator.clone()), &mut self.outputs);
+            let mut value = accumulator.clone();
+            if !pane.parts.is_empty() {
+                match self.store.as_ref().zip(self.merge.as_ref()).map(|(store, merge)| written(store, &pane.parts, key, merge)) {
+                    Some(Ok(Some((.., mut before)))) => {
+                        self.aggregator.merge(&mut before, value);
+                        value = before;
+                    }
+                    Some(Err(error)) => drop(self.failed.get_or_insert(error)),
+                    Some(Ok(None)) | None => {}
+                }
+            }
+            (self.emit)(key, *window, self.aggregator.finish(value), &mut self.outputs);
+        }
+    }
+
+    /// Bytes of a window's table.
+    fn bytes_of(&self, pane: &Pane<A::Accumulator>) -> usize {
+        pane.table.read().len() * (DenseTable::<A::Accumulator>::ENTRY + DIRECTORY + self.heap)
+    }
+
+    /// Writes tables out that take more than their memory.
+    fn make_room(&mut self) -> Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let Some(store) = &self.store else { return Ok(()) };
+        let half = store.memory() / 2;
+        let hot = self.hot.as_ref().map_or(0, |(_, pane)| self.bytes_of(pane));
+        // Few windows are open beside the hot one.
+        if hot + self.open.values().map(|pane| self.bytes_of(pane)).sum::<usize>() <= half {
+            return Ok(());
+        }
+        if let Some(store) = &mut self.store {
+            store.settle()?;
+        }
+        self.cool();
+        self.write_out();
+        Ok(())
+    }
+
+    /// Writes all tables out.
+    fn write_out(&mut self) {
+        let Self { open, store: Some(store), merge: Some(merge), .. } = self else { return };
+        for (start, pane) in open {
+            write_part(store, *start, pane, merge);
+        }
+    }
+
+    /// Looks at what the last accumulator takes on the heap.
+    fn measure(&mut self) {
+        if self.store.is_none() || self.codec.width().is_some() {
+            return;
+        }
+        let Some((_, pane)) = &self.hot else { return };
+        let Some(entry) = pane.table.read().entries().last() else { return };
+        let mut bytes = Vec::new();
+        // What cannot be encoded fails when it is written.
+        if self.codec.encode(&(0, false, entry.value.clone()), &mut bytes).is_ok() {
+            self.heap = (3 * self.heap).div_ceil(4).max(bytes.len());
         }
     }
 
@@ -139,24 +228,64 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
     fn next_due(&mut self) -> Option<Firing<A::Accumulator>> {
         let due = |start: &i64, pane: &Pane<_>| !pane.fired && self.windows.window(*start).max_timestamp() <= self.watermark;
         let start = self.open.iter().find(|(start, pane)| due(start, pane)).map(|(start, _)| *start)?;
-        let pane = self.open.remove(&start)?;
-        Some(Firing { window: self.windows.window(start), table: pane.table, next: 0 })
+        let mut pane = self.open.remove(&start)?;
+        let mut group = 0;
+        if let Self { store: Some(store), merge: Some(merge), .. } = self
+            && !pane.parts.is_empty()
+        {
+            // So that all of it is in parts.
+            write_part(store, start, &mut pane, merge);
+            group = store.groups().start;
+        }
+        Some(Firing { window: self.windows.window(start), pane, next: 0, group, whole: DenseTable::default() })
+    }
+
+    /// Emits some results of a window that has been written out. Says whether that was all.
+    fn fire_parts(&mut self) -> Result<bool> {
+        let Self { firing: Some(firing), store: Some(store), merge: Some(merge), .. } = self else { return Ok(true) };
+        if firing.next >= firing.whole.len() {
+            if firing.group >= store.groups().end {
+                return Ok(true);
+            }
+            firing.whole = store.read(&firing.pane.parts, firing.group, merge)?;
+            (firing.group, firing.next) = (firing.group + 1, 0);
+        }
+        for entry in firing.whole.entries().iter().skip(firing.next).take(RESULTS) {
+            let key = KeyRef { hash: 0, bytes: entry.key.as_slice() };
+            (self.emit)(key, firing.window, self.aggregator.finish(entry.value.2.clone()), &mut self.outputs);
+        }
+        firing.next += RESULTS;
+        Ok(false)
+    }
+
+    /// Emits some results of a window that is in memory. Says whether that was all.
+    fn fire_table(&mut self) -> bool {
+        let Some(firing) = &mut self.firing else { return true };
+        let entries = firing.pane.table.read().entries();
+        for entry in entries.iter().skip(firing.next).take(RESULTS) {
+            let key = KeyRef { hash: 0, bytes: entry.key.as_slice() };
+            (self.emit)(key, firing.window, self.aggregator.finish(entry.value.clone()), &mut self.outputs);
+        }
+        firing.next += RESULTS;
+        firing.next >= entries.len()
     }
 
     /// Emits results of windows that are complete, and forgets windows that take no more records.
     fn fire(&mut self, out: &mut dyn Output) -> Result<Progress> {
-        while let Some(firing) = &mut self.firing {
-            let entries = firing.table.read().entries();
-            for entry in entries.iter().skip(firing.next).take(RESULTS) {
-                let key = KeyRef { hash: 0, bytes: entry.key.as_slice() };
-                (self.emit)(key, firing.window, self.aggregator.finish(entry.value.clone()), &mut self.outputs);
-            }
-            firing.next += RESULTS;
-            let done = firing.next >= entries.len();
+        while let Some(firing) = &self.firing {
+            let done = if firing.pane.parts.is_empty() { self.fire_table() } else { self.fire_parts()? };
             self.outputs.send_full(out)?;
             if done {
-                let Firing { window, table, .. } = self.firing.take().expect("it is being emitted");
-                self.open.insert(window.start, Pane { table, fired: true });
+                if let Some(Firing { window, mut pane, .. }) = self.firing.take() {
+                    pane.fired = true;
+                    if let Self { store: Some(store), merge: Some(merge), .. } = self
+                        && !pane.parts.is_empty()
+                        && self.windows.lateness > 0
+                    {
+                        store.combine_all(&mut pane.parts, merge, |stored| stored.1 = true);
+                    }
+                    self.open.insert(window.start, pane);
+                }
                 self.forget();
                 self.firing = self.next_due();
             } else if out.congested(0) {
@@ -203,6 +332,7 @@ where
         while records.len() > 0 {
             let count = records.len().min(BLOCK);
             self.keys.encode(records.as_slice()[..count].iter(), |record, out| self.selector.encode(record, out));
+            self.make_room()?;
             if let Some((_, pane)) = &self.hot {
                 let table = pane.table.read();
                 self.keys.hashes().iter().for_each(|hash| table.prefetch(*hash));
@@ -213,6 +343,8 @@ where
             }
             self.outputs.send_full(out)?;
         }
+        self.measure();
+        self.make_room()?;
         self.outputs.flush(out)?;
         Ok(Progress::Done)
     }
@@ -230,6 +362,11 @@ where
 
     fn snapshot(&mut self, _epoch: u64) -> Result<Snapshot> {
         self.cool();
+        self.write_out();
+        if let Some(store) = &self.store {
+            let parts = store.snapshot(self.open.values().map(|pane| &pane.parts));
+            return Ok(Snapshot { sections: Vec::new(), deferred: vec![parts] });
+        }
         let panes: Vec<_> = self.open.iter_mut().map(|(start, pane)| (*start, pane.fired, pane.table.share())).collect();
         let codec = self.codec.clone();
         let encode = move |sink: &mut SectionSink<'_>| {
@@ -243,14 +380,53 @@ where
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
-        for section in state.sections.iter().filter(|s| s.name == STATE) {
-            section::decode(section, &self.codec, |key, (start, fired, accumulator)| {
-                let pane = self.open.entry(start).or_insert_with(|| Pane { table: CowTable::default(), fired });
+        for section in state.sections.into_iter().filter(|s| s.name == STATE) {
+            let (.., section) = loaded(section)?;
+            let mut since = 0;
+            let values = self.codec.reading(&section)?;
+            for entry in section::entries(&section) {
+                let (key, value) = entry?;
+                let (start, fired, accumulator) = values.decode(value)?;
+                let fresh = || Pane { table: CowTable::default(), fired, parts: Parts::default() };
+                let pane = self.open.entry(start).or_insert_with(fresh);
                 pane.fired &= fired;
-                pane.table.write().add(KeyRef::new(key), accumulator);
-                Ok(())
-            })?;
+                let (key, table) = (KeyRef::new(key), pane.table.write());
+                match table.find(key) {
+                    Some(place) => self.aggregator.merge(table.value_mut(place), accumulator),
+                    None => drop(table.add(key, accumulator)),
+                }
+                since += 1;
+                if since % BLOCK == 0 {
+                    self.make_room()?;
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Bytes of a table's directory for an entry, at most.
+const DIRECTORY: usize = 22;
+
+/// Writes what a window has in memory to a part of it.
+fn write_part<V: Data>(store: &mut PartStore<Stored<V>>, start: i64, pane: &mut Pane<V>, merge: &Merge<Stored<V>>) {
+    let table = match std::mem::take(&mut pane.table) {
+        CowTable::Own(table) => table,
+        CowTable::Shared(table) => Arc::unwrap_or_clone(table),
+    };
+    if table.len() > 0 {
+        let fired = pane.fired;
+        store.write(&mut pane.parts, table, move |value| (start, fired, value.clone()), merge);
+    }
+}
+
+/// What has been written out of a key.
+fn written<V: Data>(
+    store: &PartStore<Stored<V>>,
+    parts: &Parts,
+    key: KeyRef<'_>,
+    merge: &Merge<Stored<V>>,
+) -> Result<Option<Stored<V>>> {
+    let whole = store.read(parts, fluvial_memory::hash::key_group(key.hash), merge)?;
+    Ok(whole.find(key).map(|place| whole.value(place).clone()))
 }

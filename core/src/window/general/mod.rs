@@ -22,7 +22,7 @@ use super::trigger::Trigger;
 use crate::codec::RecordCodec;
 use crate::graph::{NodeMetrics, TaskContext};
 use crate::process::{OutputTag, Outputs, TimeDomain};
-use crate::state::{BLOCK, KeyBlock, KeyRef, StateTable, section};
+use crate::state::{BLOCK, KeyBlock, KeyRef, StateTable};
 use crate::stream::{Data, KeySelector};
 use crate::{Batch, Operator, Output, Progress, Restored, Result, Snapshot, Waker};
 use keyed::KeyWindows;
@@ -89,13 +89,14 @@ where
     pub(super) fn new(settings: Settings<T, S, A, G>, contents: C, function: F, context: &TaskContext) -> Self {
         let Settings { selector, assigner, trigger, lateness, late } = settings;
         let domain = assigner.domain();
+        let codec = RecordCodec::new().keyed(context.keys());
         Self {
             selector,
             assigner,
             late,
             metrics: context.metrics.clone(),
-            table: StateTable::new(context.key_groups()),
-            codec: RecordCodec::new().keyed(context.keys()),
+            table: StateTable::open(&context.state_scope(), STATE, &codec),
+            codec,
             lifecycle: Lifecycle {
                 trigger,
                 contents,
@@ -163,6 +164,12 @@ where
         }
     }
 
+    /// Whether all state could be read and written.
+    fn check(&mut self) -> Result<()> {
+        self.table.check()?;
+        self.lifecycle.function.check()
+    }
+
     /// Fires timers of a domain up to a time.
     fn fire(&mut self, domain: TimeDomain, until: i64, out: &mut dyn Output) -> Result<Progress> {
         self.firing = Some((domain, until));
@@ -170,11 +177,13 @@ where
             for _ in 0..TIMERS {
                 let Some((time, key, window)) = self.lifecycle.timers.pop(domain, until) else {
                     self.firing = None;
+                    self.check()?;
                     self.lifecycle.outputs.flush(out)?;
                     self.lifecycle.timers.arm(out);
                     return Ok(Progress::Done);
                 };
                 let key = KeyRef::new(key.as_slice());
+                self.table.fetch(key);
                 let Some(windows) = self.table.get_mut(key) else { continue };
                 let Some(place) = windows.find(&window) else { continue };
                 if self.lifecycle.due(key, windows.at(place), domain, time)? {
@@ -184,6 +193,7 @@ where
                     }
                 }
             }
+            self.check()?;
             self.lifecycle.outputs.send_full(out)?;
             if out.congested(0) {
                 self.lifecycle.outputs.flush(out)?;
@@ -215,11 +225,12 @@ where
             let block = &block[..block.len().min(BLOCK)];
             let count = block.len();
             self.keys.encode(block.iter(), |record, out| self.selector.encode(record, out));
-            self.keys.prefetch(&self.table);
+            self.keys.prefetch(&mut self.table)?;
             for (i, record) in records.by_ref().take(count).enumerate() {
                 self.take(i, record, times.as_ref().map_or(i64::MIN, |times| times[number]))?;
                 number += 1;
             }
+            self.check()?;
             self.lifecycle.outputs.send_full(out)?;
         }
         self.lifecycle.outputs.flush(out)?;
@@ -258,23 +269,22 @@ where
 
     fn snapshot(&mut self, _epoch: u64) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
-        snapshot.deferred.push(self.table.snapshot(STATE, &self.codec, |_| true));
+        snapshot.deferred.push(self.table.snapshot(STATE, &self.codec, |_| true)?);
         self.lifecycle.timers.snapshot(&mut snapshot);
-        self.lifecycle.function.snapshot(&mut snapshot);
+        self.lifecycle.function.snapshot(&mut snapshot)?;
         Ok(snapshot)
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
         for section in &state.sections {
             if section.name == STATE {
-                section::decode(section, &self.codec, |key, windows| {
-                    self.table.insert(KeyRef::new(key), windows);
-                    Ok(())
-                })?;
+                self.table.restore(section, &self.codec)?;
             } else if !self.lifecycle.timers.restore(section)? {
                 self.lifecycle.function.restore(section)?;
             }
         }
+        self.table.restored()?;
+        self.lifecycle.function.restored()?;
         // So that the timers are armed.
         (self.waker)();
         Ok(())

@@ -174,7 +174,7 @@ where
                             let result = f(&lists.left, &lists.right, &mut CoGroupContext::new(key, &window, outputs));
                             result.unwrap_or_else(|error| outputs.fail(error));
                         };
-                        aligned::operator(windows, (selector, BothSides::new()), emit, Some(late), context)
+                        aligned::operator(windows, (selector, BothSides::new()), emit, Some(late), true, context)
                     }
                     None => {
                         let settings = Settings { selector, assigner, trigger, lateness, late: Some(late) };

@@ -20,7 +20,7 @@ use super::time_window::{Window, Windowed};
 use crate::codec::RecordCodec;
 use crate::graph::{NodeMetrics, TaskContext};
 use crate::process::{OutputTag, Outputs};
-use crate::state::{BLOCK, KeyBlock, KeyBytes, KeyRef, StateTable, section};
+use crate::state::{BLOCK, KeyBlock, KeyBytes, KeyRef, StateTable};
 use crate::stream::{Data, KeySelector};
 use crate::{Aggregator, Batch, Operator, Output, Progress, Restored, Result, Snapshot};
 use deadlines::Deadlines;
@@ -74,6 +74,7 @@ where
         late: Option<OutputTag<T>>,
         context: &TaskContext,
     ) -> Self {
+        let codec = RecordCodec::new().keyed(context.keys());
         Self {
             selector,
             assigner,
@@ -81,8 +82,8 @@ where
             late,
             metrics: context.metrics.clone(),
             watermark: i64::MIN,
-            table: StateTable::new(context.key_groups()),
-            codec: RecordCodec::new().keyed(context.keys()),
+            table: StateTable::open(&context.state_scope(), STATE, &codec),
+            codec,
             deadlines: Deadlines::default(),
             keys: KeyBlock::default(),
             assigned: Vec::new(),
@@ -129,11 +130,11 @@ where
     }
 
     /// Takes the sessions of these keys that have ended; the others get a new deadline.
-    fn look_at(&mut self, keys: &[(i64, KeyBytes)], until: i64) {
+    fn look_at(&mut self, keys: &[(i64, KeyBytes)], until: i64) -> Result<()> {
         let Self { table, deadlines, ended, keys: block, .. } = self;
         for keys in keys.chunks(BLOCK) {
             block.encode(keys.iter(), |(_, key), out| out.extend_from_slice(key.as_slice()));
-            block.prefetch(table);
+            block.prefetch(table)?;
             for (i, (deadline, bytes)) in keys.iter().enumerate() {
                 let key = block.get(i);
                 let Some(sessions) = table.get_mut(key).filter(|sessions| sessions.deadline == *deadline) else { continue };
@@ -149,6 +150,7 @@ where
                 }
             }
         }
+        table.check()
     }
 
     /// Emits what has ended, in the order of time and key.
@@ -181,10 +183,11 @@ where
             let block = &block[..block.len().min(BLOCK)];
             let count = block.len();
             self.keys.encode(block.iter(), |record, out| self.selector.encode(record, out));
-            self.keys.prefetch(&self.table);
+            self.keys.prefetch(&mut self.table)?;
             for (i, (record, time)) in records.by_ref().take(count).zip(times.by_ref()).enumerate() {
                 self.take(i, record, time);
             }
+            self.table.check()?;
         }
         self.outputs.flush(out)?;
         Ok(Progress::Done)
@@ -198,7 +201,7 @@ where
     fn resume(&mut self, out: &mut dyn Output) -> Result<Progress> {
         let mut looked = 0;
         while let Some(due) = self.deadlines.take(self.watermark) {
-            self.look_at(&due.keys, due.until);
+            self.look_at(&due.keys, due.until)?;
             self.emit();
             self.outputs.send_full(out)?;
             looked += due.keys.len();
@@ -212,18 +215,18 @@ where
     }
 
     fn snapshot(&mut self, _epoch: u64) -> Result<Snapshot> {
-        Ok(Snapshot { sections: Vec::new(), deferred: vec![self.table.snapshot(STATE, &self.codec, |_| true)] })
+        Ok(Snapshot { sections: Vec::new(), deferred: vec![self.table.snapshot(STATE, &self.codec, |_| true)?] })
     }
 
     fn restore(&mut self, state: Restored) -> Result<()> {
         for state in state.sections.iter().filter(|s| s.name == STATE) {
-            section::decode(state, &self.codec, |key, sessions: Sessions<A::Window, G::Accumulator>| {
-                let key = KeyRef::new(key);
-                self.deadlines.push(sessions.deadline, 1 << 10, key);
-                self.table.insert(key, sessions);
-                Ok(())
-            })?;
+            self.table.restore(state, &self.codec)?;
         }
-        Ok(())
+        let Self { table, deadlines, .. } = self;
+        table.restored()?;
+        table.each(|key, sessions| {
+            deadlines.push(sessions.deadline, 1 << 10, KeyRef::new(key));
+            Ok(())
+        })
     }
 }
