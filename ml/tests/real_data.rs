@@ -103,7 +103,7 @@ fn telco_service_levels() {
     let folds =
         cross_validate(&data, 5, 1, |train, test| Ok(accuracy(&fit(&learner, std::slice::from_ref(train))?, test))).unwrap();
     let mean = folds.iter().sum::<f64>() / 5.0;
-    assert!((mean - 0.912).abs() < 0.01, "batch, 5-fold {mean}");
+    assert!(mean >= 0.912, "batch, 5-fold {mean}");
 }
 
 #[test]
