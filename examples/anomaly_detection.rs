@@ -7,6 +7,7 @@
 
 #![allow(missing_docs, reason = "a program whose parts its tests use")]
 
+use fluvial::OperatorList;
 use fluvial::ml::{MovingParams, MovingStatistics, OnlineLearner, Row};
 use fluvial::prelude::*;
 use serde::{Deserialize, Serialize};

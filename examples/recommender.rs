@@ -5,6 +5,7 @@
 
 #![allow(missing_docs, reason = "a program whose parts its tests use")]
 
+use fluvial::OperatorList;
 use fluvial::ml::{Interactions, OnlineCoOccurrence, Recommendation, Recommender, RecommenderParams, train};
 use fluvial::prelude::*;
 

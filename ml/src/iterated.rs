@@ -92,14 +92,15 @@ impl FitBlocks for DataStream<Block> {
             let shared = partial.filter(|turn| !matches!(turn, Turn::Local { .. }));
             let locals = partial.filter(|turn| matches!(turn, Turn::Local { .. }));
             let learning = learner.clone();
-            let said =
-                Operation::new("learn").input(&shared.broadcast()).input(&locals).input(self).at_the_end().add::<SaidOf<L>>(
-                    self.env(),
-                    move |context| {
-                        let worker = context.worker;
-                        Ok(Box::new(Part { learner: learning.clone(), worker, data: None, turn: None, local: None }))
-                    },
-                );
+            let said = Operation::new("learn")
+                .input(&shared.clone().broadcast())
+                .input(&locals)
+                .input(self)
+                .at_the_end()
+                .add::<SaidOf<L>>(self.env(), move |context| {
+                    let worker = context.worker;
+                    Ok(Box::new(Part { learner: learning.clone(), worker, data: None, turn: None, local: None }))
+                });
             let kept = said.flat_map(|said| match said {
                 Said::Local { worker, local } => Some(Turn::Local { worker, local }),
                 _ => None,
@@ -213,7 +214,7 @@ impl<L: BulkLearner + 'static> Operator for Merge<L> {
 
     fn finish(&mut self, out: &mut dyn Output) -> Result<Progress> {
         let said = std::mem::take(&mut self.said);
-        let next = match self.turn.take() {
+        let next: TurnOf<L> = match self.turn.take() {
             None | Some(Turn::Local { .. }) => return Ok(Progress::Done),
             Some(Turn::Begin) => {
                 let widths: Vec<usize> =

@@ -42,8 +42,10 @@ fn one_worker_gives_the_same_bits() {
 #[test]
 fn several_workers_reach_the_same_optimum() {
     for workers in [2, 3] {
-        let (here, there) =
-            figures(DualSvm::new(DualSvmParams { tolerance: 1e-4, ..DualSvmParams::default() }).unwrap(), workers);
+        let (here, there) = figures(
+            DualSvm::new(DualSvmParams { tolerance: 1e-4, rounds: 20_000, ..DualSvmParams::default() }).unwrap(),
+            workers,
+        );
         assert!((there[0] / here[0] - 1.0).abs() < 3e-4, "{workers} workers: {here:?} {there:?}");
         let params = ProximalParams { tolerance: 1e-7, rounds: 2000, ..ProximalParams::default() };
         let (here, there) = figures(Proximal::new(Regression::Logistic, params).unwrap(), workers);

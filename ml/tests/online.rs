@@ -1,6 +1,6 @@
 //! Learning online as part of a job: what is refused, several workers, shifts of what is learned, failures on the way.
 
-use fluvial_core::{Checkpoints, Config, DataStream, Env, Restart, RestoreFrom};
+use fluvial_core::{Checkpoints, Config, DataStream, Env, Mode, Restart, RestoreFrom};
 use fluvial_ml::{
     Drift, Evaluation, Example, Ftrl, FtrlParams, HalfSpaceParams, HalfSpaceTrees, LearnOnline, Learned, Model, ModelVersion,
     OnlineKMeans, OnlineKMeansParams, OnlineLearner, OnlineOptions, ServerStatistics, Sgd, SgdParams, Together,
@@ -99,6 +99,7 @@ fn disturbed_and_not<L: OnlineLearner>(
         let mut config = Config { threads: 1, ..Config::default() };
         if let Some(folder) = folder {
             let checkpoints = Checkpoints::to_folder(folder).every(Duration::from_millis(20));
+            config.mode = Mode::Streaming;
             config.checkpoints = Some(checkpoints.from(RestoreFrom::LatestIfAny));
             config.restart = Restart::fixed_delay(1, Duration::from_millis(1));
         }

@@ -22,6 +22,8 @@ parameters! {
         threshold: f64 = 0.5, within(0.0, 1.0);
         #[doc = " Whether features are put on a scale of 0 to 1 by the ranges of the first window; without it they should be."]
         scale: bool = true, crate::parameters::any();
+        #[doc = " Anomalies in a row after which they are learned from: what lasts is none. Until then they are not, or a burst of them would look like the rest. 0: learn from all."]
+        patience: u64 = 2500, at_least(0);
         #[doc = " Seed of the trees."]
         seed: u64 = 1, crate::parameters::any();
     }
@@ -29,6 +31,9 @@ parameters! {
 
 /// Half-space trees (Tan, Ting and Liu 2011): random trees over the space of the features, each node halving the range of a
 /// feature, that count how many records of the last window lay in each half-space. Where few lay, a record is an anomaly.
+///
+/// Beyond the paper: records that are anomalies are not learned from for a while ([`HalfSpaceParams::patience`]), because they come
+/// in bursts longer than a window.
 ///
 /// Constant time and memory: a record walks down every tree once. Trees are made as they are walked: which feature a node halves
 /// follows from the seed, and only nodes that records came through are kept.
@@ -42,6 +47,9 @@ pub struct HalfSpaceTrees {
     ranges: Vec<(f64, f64)>,
     trees: Vec<Tree>,
     records: u64,
+    /// Records that were not learned from, and how many of them came in a row just now.
+    passed_over: u64,
+    row: u64,
     /// Records of the first window, before the scale of the features is known; then smallest value and inverse length of each.
     first: Vec<f64>,
     scale: Vec<(f64, f64)>,
@@ -91,7 +99,7 @@ impl HalfSpaceTrees {
             (middle - half, 2.0 * half)
         });
         let (ranges, trees) = (ranges.collect(), vec![Tree::default(); params.trees]);
-        Ok(Self { params, width, ranges, trees, records: 0, first: Vec::new(), scale: Vec::new() })
+        Ok(Self { params, width, ranges, trees, records: 0, passed_over: 0, row: 0, first: Vec::new(), scale: Vec::new() })
     }
 
     /// The feature that a node halves.
@@ -226,6 +234,14 @@ impl OnlineLearner for HalfSpaceTrees {
             return;
         }
         let values = self.scaled(row);
+        if self.params.patience > 0 && self.score(&values) >= self.params.threshold && self.row < self.params.patience {
+            self.passed_over += 1;
+            self.row += 1;
+            return;
+        }
+        if self.row < self.params.patience || self.score(&values) < self.params.threshold {
+            self.row = 0;
+        }
         self.count(&values);
     }
 
@@ -235,7 +251,7 @@ impl OnlineLearner for HalfSpaceTrees {
     }
 
     fn records(&self) -> u64 {
-        self.records + (self.first.len() / self.width.max(1)) as u64
+        self.records + self.passed_over + (self.first.len() / self.width.max(1)) as u64
     }
 
     /// Masses of the last window are averaged; each local had a window of its own. The one with most records gives the scale.
@@ -262,6 +278,7 @@ impl OnlineLearner for HalfSpaceTrees {
         (self.scale, self.first) = (leader.scale.clone(), leader.first.clone());
         // Where in its window the leader is goes with its counts.
         self.records = leader.records.max(records / window * window + leader.records % window);
+        (self.passed_over, self.row) = (0, leader.row);
     }
 
     /// Counts cannot diverge.
@@ -278,7 +295,7 @@ impl Persist for HalfSpaceTrees {
     const KIND: &'static str = "half-space";
 
     fn to_stage(&self) -> Stage {
-        let mut stage = Stage::new(Self::KIND, &(&self.params, self.width, self.records));
+        let mut stage = Stage::new(Self::KIND, &(&self.params, self.width, self.records, self.passed_over, self.row));
         stage.numbers("lows", self.ranges.iter().map(|r| r.0).collect());
         stage.numbers("lengths", self.ranges.iter().map(|r| r.1).collect());
         stage.numbers("first", self.first.clone());
@@ -293,7 +310,7 @@ impl Persist for HalfSpaceTrees {
     }
 
     fn from_stage(stage: &Stage) -> Result<Self> {
-        let (params, width, records): (HalfSpaceParams, usize, u64) = stage.parameters()?;
+        let (params, width, records, passed_over, row): (HalfSpaceParams, usize, u64, u64, u64) = stage.parameters()?;
         params.check()?;
         let pairs = |a: &str, b: &str| -> Result<Vec<(f64, f64)>> {
             Ok(stage.get_numbers(a)?.iter().copied().zip(stage.get_numbers(b)?.iter().copied()).collect())
@@ -313,7 +330,7 @@ impl Persist for HalfSpaceTrees {
         }
         let mut rest = node.into_iter().zip(reference).zip(latest).map(|((n, r), l)| (n, r, l));
         let trees = sizes.iter().map(|size| Tree::from(rest.by_ref().take(*size as usize).collect::<Vec<_>>())).collect();
-        Ok(Self { params, width, ranges, trees, records, first: stage.get_numbers("first")?.to_vec(), scale })
+        Ok(Self { params, width, ranges, trees, records, passed_over, row, first: stage.get_numbers("first")?.to_vec(), scale })
     }
 }
 
@@ -345,7 +362,7 @@ mod tests {
 
     #[test]
     fn counts_are_those_of_the_last_window() {
-        let params = HalfSpaceParams { trees: 2, depth: 3, window: 10, scale: false, ..HalfSpaceParams::default() };
+        let params = HalfSpaceParams { trees: 2, depth: 3, window: 10, scale: false, patience: 0, ..HalfSpaceParams::default() };
         let mut trees = HalfSpaceTrees::new(2, params).unwrap();
         (0..25).for_each(|i| trees.learn(Row::Dense(&[f64::from(i % 5) / 5.0, 0.5]), f64::NAN));
         for tree in &trees.trees {

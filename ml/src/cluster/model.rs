@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// # Ok::<(), fluvial_ml::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Stored", into = "Stored")]
+#[serde(from = "Stored", into = "Stored")]
 pub struct KMeansModel {
     width: usize,
     centres: Vec<f64>,
@@ -33,10 +33,11 @@ impl From<KMeansModel> for Stored {
     }
 }
 
-impl TryFrom<Stored> for KMeansModel {
-    type Error = Error;
-    fn try_from(stored: Stored) -> Result<Self> {
-        Self::new(stored.width, stored.centres)
+/// Of what was a model. Codecs also try it on values that are none, to learn the type.
+impl From<Stored> for KMeansModel {
+    fn from(Stored { width, centres }: Stored) -> Self {
+        let nearest = Nearest::new(&centres, width);
+        Self { width, centres, nearest }
     }
 }
 

@@ -6,14 +6,16 @@
 //! very active users and very popular items are sampled down, never left out.
 //!
 //! [`train`] is the batch computation, [`Recommender`] the model, [`OnlineCoOccurrence`] the same counts kept up to date as
-//! interactions come.
+//! interactions come, [`CoOccurrences`] over a stream by several workers.
 
 mod batch;
 mod llr;
 mod model;
 mod online;
+mod stream;
 
 pub use batch::{Interactions, RecommenderParams, train};
 pub use llr::log_likelihood_ratio;
 pub use model::{Indicators, Recommendation, Recommender};
 pub use online::OnlineCoOccurrence;
+pub use stream::{CoOccurrences, ItemIndicators, Recommend, RecommendationRequest};
