@@ -9,13 +9,18 @@ use fluvial::prelude::*;
 pub fn components(edges: &DataStream<(u64, u64)>) -> DataStream<(u64, u64)> {
     let edges = edges.flat_map(|(a, b)| [(a, b), (b, a)]);
     let labels = edges.map(|e| (e.0, e.0)).key_by(|l| l.0).distinct();
-    labels.iterate_delta(|l| l.0, &labels, u64::MAX, |solution, workset, _| {
-        let heard = workset.key_by(|l| l.0).join(&edges.key_by(|e| e.0)).inner(|label, edge| (edge.1, label.1));
-        let least = heard.key_by(|h| h.0).min_by(|h| h.1);
-        let changed = solution.join(&least, |l| l.0, |l, known| known.is_some_and(|known| l.1 < known.1).then_some(l));
-        // What changes the solution is what is worth telling.
-        (changed.clone(), changed)
-    })
+    labels.iterate_delta(
+        |l| l.0,
+        &labels,
+        u64::MAX,
+        |solution, workset, _| {
+            let heard = workset.key_by(|l| l.0).join(&edges.key_by(|e| e.0)).inner(|label, edge| (edge.1, label.1));
+            let least = heard.key_by(|h| h.0).min_by(|h| h.1);
+            let changed = solution.join(&least, |l| l.0, |l, known| known.is_some_and(|known| l.1 < known.1).then_some(l));
+            // What changes the solution is what is worth telling.
+            (changed.clone(), changed)
+        },
+    )
 }
 
 fn edge(line: &str) -> std::result::Result<(u64, u64), String> {

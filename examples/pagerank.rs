@@ -9,7 +9,8 @@ const DAMPING: f64 = 0.85;
 
 /// Ranks of the pages, which sum up to the number of pages unless some have no links.
 pub fn pagerank(links: &DataStream<(u64, u64)>, tolerance: f64) -> DataStream<(u64, f64)> {
-    let targets = links.key_by(|l| l.0).reduce_group(|page, links, out| out.push((*page, links.map(|l| l.1).collect::<Vec<u64>>())));
+    let targets =
+        links.key_by(|l| l.0).reduce_group(|page, links, out| out.push((*page, links.map(|l| l.1).collect::<Vec<u64>>())));
     let pages = links.flat_map(|(a, b)| [a, b]).distinct();
     pages.map(|page| (page, 1.0)).iterate(100, |ranks, it| {
         let moved = it.sum::<f64>("moved");

@@ -7,15 +7,25 @@ use fluvial::prelude::*;
 
 /// The length of the shortest path to each vertex that can be reached.
 pub fn shortest_paths(roads: &DataStream<(u64, u64, f64)>, start: &DataStream<(u64, f64)>) -> DataStream<(u64, f64)> {
-    start.iterate_delta(|d| d.0, start, u64::MAX, |solution, workset, _| {
-        let paths = workset.key_by(|d| d.0).join(&roads.key_by(|r| r.0)).inner(|(_, so_far), (_, to, length)| (to, so_far + length));
-        let shortest = paths.key_by(|p| p.0).min_by(|p| p.1);
-        let nearer = solution.join(&shortest, |p| p.0, |p, known| match known {
-            Some(known) if known.1 <= p.1 => None,
-            _ => Some(p),
-        });
-        (nearer.clone(), nearer)
-    })
+    start.iterate_delta(
+        |d| d.0,
+        start,
+        u64::MAX,
+        |solution, workset, _| {
+            let paths =
+                workset.key_by(|d| d.0).join(&roads.key_by(|r| r.0)).inner(|(_, so_far), (_, to, length)| (to, so_far + length));
+            let shortest = paths.key_by(|p| p.0).min_by(|p| p.1);
+            let nearer = solution.join(
+                &shortest,
+                |p| p.0,
+                |p, known| match known {
+                    Some(known) if known.1 <= p.1 => None,
+                    _ => Some(p),
+                },
+            );
+            (nearer.clone(), nearer)
+        },
+    )
 }
 
 fn road(line: &str) -> std::result::Result<(u64, u64, f64), String> {

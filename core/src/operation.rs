@@ -3,12 +3,12 @@
 //! Iterations, graphs and learners are such operations. What the typed and tabular operations of this crate are made of is the
 //! same, so nothing is out of reach for them: managed memory, spill files, watermarks, snapshots, side by side with the rest.
 
-use crate::graph::{Body, Distribution, Node, TaskContext, Timing};
 use crate::exchange::TypedByTarget;
+use crate::graph::{Body, Distribution, Node, TaskContext, Timing};
 use crate::runtime::Partitioner;
 use crate::stream::{Data, short_type_name};
-use fluvial_memory::NormalizedKey;
 use crate::{DataStream, Env, Operator, Result, Table};
+use fluvial_memory::NormalizedKey;
 use std::sync::Arc;
 
 /// An operation to be added to a job.

@@ -82,7 +82,10 @@ fn pagerank(env: &Env, edges: &Arc<Vec<(u64, u64)>>, scale: u32) -> Result<f64> 
     let links = neighbours(&stream(env, edges));
     let start = env.sequence(0..vertices).map(move |v| (v, 1.0 / vertices as f64));
     let ranks = start.iterate(20, |ranks, _| {
-        let passed = ranks.key_by(|r| r.0).join(&links.key_by(|l| l.0)).inner(|rank, (_, targets)| (rank.1 / targets.len() as f64, targets));
+        let passed = ranks
+            .key_by(|r| r.0)
+            .join(&links.key_by(|l| l.0))
+            .inner(|rank, (_, targets)| (rank.1 / targets.len() as f64, targets));
         let gained = passed.flat_map_with(|(share, targets), out| targets.into_iter().for_each(|t| out.push((t, share))));
         let gained = gained.union(&ranks.map(|r| (r.0, 0.0))).key_by(|g| g.0).sum(|g| g.1);
         gained.map(move |(v, gained)| (v, 0.15 / vertices as f64 + 0.85 * gained))
@@ -116,13 +119,18 @@ fn components(env: &Env, edges: &Arc<Vec<(u64, u64)>>, scale: u32) -> Result<u64
     let edges = stream(env, edges).flat_map(|(a, b)| [(a, b), (b, a)]);
     let links = neighbours(&edges);
     let labels = env.sequence(0..1u64 << scale).map(|v| (v, v));
-    let components = labels.iterate_delta(|l| l.0, &labels, u64::MAX, |solution, workset, _| {
-        let heard = workset.key_by(|l| l.0).join(&links.key_by(|l| l.0)).inner(|label, (_, others)| (label.1, others));
-        let heard = heard.flat_map_with(|(label, others), out| others.into_iter().for_each(|v| out.push((v, label))));
-        let least = heard.key_by(|h| h.0).aggregate(Least);
-        let changed = solution.join(&least, |s| s.0, |s, known| known.is_some_and(|known| s.1 < known.1).then_some(s));
-        (changed.clone(), changed)
-    });
+    let components = labels.iterate_delta(
+        |l| l.0,
+        &labels,
+        u64::MAX,
+        |solution, workset, _| {
+            let heard = workset.key_by(|l| l.0).join(&links.key_by(|l| l.0)).inner(|label, (_, others)| (label.1, others));
+            let heard = heard.flat_map_with(|(label, others), out| others.into_iter().for_each(|v| out.push((v, label))));
+            let least = heard.key_by(|h| h.0).aggregate(Least);
+            let changed = solution.join(&least, |s| s.0, |s, known| known.is_some_and(|known| s.1 < known.1).then_some(s));
+            (changed.clone(), changed)
+        },
+    );
     components.filter(|c| c.0 == c.1).count()
 }
 

@@ -89,7 +89,8 @@ impl Graph {
     pub(crate) fn check_loops(&self) -> Result<()> {
         let inside = self.loops();
         let heads = |node: &Node| matches!(node.body, Body::LoopHead(_) | Body::StreamingLoopHead);
-        let nested = self.nodes.iter().zip(&inside).find_map(|(node, outer)| Some((node, (*outer)?)).filter(|(node, _)| heads(node)));
+        let nested =
+            self.nodes.iter().zip(&inside).find_map(|(node, outer)| Some((node, (*outer)?)).filter(|(node, _)| heads(node)));
         if let Some((node, outer)) = nested {
             return Err(Error::Plan(format!(
                 "`{}`: a loop within the loop `{}`; run one after the other, or unroll the inner one",
@@ -157,7 +158,10 @@ impl Graph {
             }
             match node.timing {
                 Timing::AtTheEnd => {
-                    return wrong(id, "it gives its results when its input has ended, which in a loop over a stream it never does");
+                    return wrong(
+                        id,
+                        "it gives its results when its input has ended, which in a loop over a stream it never does",
+                    );
                 }
                 Timing::Assigns => return wrong(id, "event times are assigned before a loop, not in it"),
                 _ => {}

@@ -70,7 +70,8 @@ impl Graph {
         });
         let anew: Vec<Option<Anew>> = anew.collect();
         // Exits and heads of streaming loops are made by the runtime itself.
-        let made = chains.iter().filter(|chain| !matches!(self.nodes[chain.nodes[0]].body, Body::LoopExit | Body::StreamingLoopHead));
+        let made =
+            chains.iter().filter(|chain| !matches!(self.nodes[chain.nodes[0]].body, Body::LoopExit | Body::StreamingLoopHead));
         let start = StartLine::new(made.count());
         let nodes = self.nodes.into_iter().map(Arc::new).collect::<Vec<_>>();
         let metrics: Vec<Arc<NodeMetrics>> = chains.iter().map(|_| Arc::default()).collect();

@@ -4,9 +4,9 @@ use crate::{Clock, OperatorContext, Result, Shared};
 use fluvial_memory::{Reservation, SpillManager};
 use serde::Serialize;
 use std::any::TypeId;
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 

@@ -1,9 +1,9 @@
-use super::aggregates::{Aggregate, ErasedAggregate, Erased};
+use super::IterationHead;
+use super::aggregates::{Aggregate, Erased, ErasedAggregate};
 use super::control::LoopSettings;
 use super::head::{HEAD_SEGMENTS, Head};
 use super::state::next_id;
 use super::tail::Tail;
-use super::IterationHead;
 use crate::graph::{Body, Distribution, Input, Node, NodeId, TaskContext, Timing};
 use crate::runtime::BatchCodec;
 use crate::stream::{Data, typed_batch_codec};
@@ -187,7 +187,11 @@ impl LoopBuilder {
     }
 
     fn exit(&self, node: NodeId, port: usize) -> NodeId {
-        let mut exit = Node::operator("result", vec![Input { node, port, distribution: Distribution::Forward, codec: None }], Arc::new(|context| Err(not_closed(&context.name))));
+        let mut exit = Node::operator(
+            "result",
+            vec![Input { node, port, distribution: Distribution::Forward, codec: None }],
+            Arc::new(|context| Err(not_closed(&context.name))),
+        );
         exit.body = Body::LoopExit;
         self.env.add(exit)
     }

@@ -271,7 +271,8 @@ impl Operator for EachSuperstep {
         let (worker, workers) = (self.context.worker, self.context.workers);
         for section in &state.sections {
             let place = section.name.strip_prefix("constant ").and_then(|name| name.split_once(' '));
-            let Some((input, former)) = place.and_then(|(i, w)| Some((i.parse::<usize>().ok()?, w.parse::<usize>().ok()?))) else {
+            let Some((input, former)) = place.and_then(|(i, w)| Some((i.parse::<usize>().ok()?, w.parse::<usize>().ok()?)))
+            else {
                 continue;
             };
             let Some(store) = self.stores.get_mut(input).and_then(Option::as_mut) else { continue };
@@ -286,10 +287,12 @@ impl Operator for EachSuperstep {
                 Spread::ByKey(make) => {
                     let mut partitioner = make();
                     for batch in store.batches_of(section)? {
-                        let mut keep = |target: usize, piece: Batch| if target == worker { store.push(piece).map(drop) } else { Ok(()) };
+                        let mut keep =
+                            |target: usize, piece: Batch| if target == worker { store.push(piece).map(drop) } else { Ok(()) };
                         split(&mut *partitioner, batch, workers, &mut keep)?;
                     }
-                    let mut keep = |target: usize, piece: Batch| if target == worker { store.push(piece).map(drop) } else { Ok(()) };
+                    let mut keep =
+                        |target: usize, piece: Batch| if target == worker { store.push(piece).map(drop) } else { Ok(()) };
                     partitioner.flush(workers, &mut keep)?;
                 }
             }

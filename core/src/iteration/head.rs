@@ -48,7 +48,12 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn open(settings: Arc<LoopSettings>, id: u64, codec: Option<Arc<dyn BatchCodec>>, context: &TaskContext) -> Result<Self> {
+    pub(super) fn open(
+        settings: Arc<LoopSettings>,
+        id: u64,
+        codec: Option<Arc<dyn BatchCodec>>,
+        context: &TaskContext,
+    ) -> Result<Self> {
         Ok(Self {
             settings,
             id,

@@ -86,7 +86,12 @@ impl LoopState {
     }
 
     /// Changes this worker's part of an aggregator; `create` makes the first of a superstep.
-    pub(super) fn update<P: 'static, R>(&self, index: usize, create: impl FnOnce() -> P, f: impl FnOnce(&mut P) -> R) -> Option<R> {
+    pub(super) fn update<P: 'static, R>(
+        &self,
+        index: usize,
+        create: impl FnOnce() -> P,
+        f: impl FnOnce(&mut P) -> R,
+    ) -> Option<R> {
         let mut aggregates = self.aggregates.borrow_mut();
         if aggregates.len() <= index {
             aggregates.resize_with(index + 1, AggregateState::default);

@@ -3,7 +3,9 @@ use crate::graph::TaskContext;
 use crate::runtime::{BatchCodec, decode_batch, encode_batch};
 use crate::stream::{Data, typed_batch_codec};
 use crate::{Batch, Progress, Records, Result, StateSection, Waker};
-use fluvial_memory::{Extent, HeapCharge, KeyWidth, Reservation, Run, RunReader, RunWriter, RowShape, SEGMENT_SIZE, SpillManager, Step};
+use fluvial_memory::{
+    Extent, HeapCharge, KeyWidth, Reservation, RowShape, Run, RunReader, RunWriter, SEGMENT_SIZE, SpillManager, Step,
+};
 use std::sync::Arc;
 
 /// Segments that a [`BatchStore`] reserves: two buffers for what is written or read.

@@ -69,6 +69,8 @@ pub use interrupt::Interrupt;
 pub use job::NodeReport;
 pub use mesh::{Checkpointing, JobControl, Mesh, RunConfig, RunReport, RunningJob};
 pub use permit::EdgeBudget;
-pub use plan::{BatchCodec, Edge, Emit, HeadFactory, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route, SourceFactory};
+pub use plan::{
+    BatchCodec, Edge, Emit, HeadFactory, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route, SourceFactory,
+};
 pub use schedule::BarrierPolicy;
 pub(crate) use wire::{decode_batch, encode_batch};

@@ -214,8 +214,12 @@ impl Plan {
                 }
             }
             let feedback = node.inputs.iter().filter(|e| e.feedback).count();
-            if loops[index].is_some() && matches!(node.kind, NodeKind::IterationHead(_) | NodeKind::LoopHead | NodeKind::StreamingLoopHead) {
-                return wrong("a loop within a loop: end the inner one's steps in the outer one's, or run one after the other".into());
+            if loops[index].is_some()
+                && matches!(node.kind, NodeKind::IterationHead(_) | NodeKind::LoopHead | NodeKind::StreamingLoopHead)
+            {
+                return wrong(
+                    "a loop within a loop: end the inner one's steps in the outer one's, or run one after the other".into(),
+                );
             }
             let shape = match node.kind {
                 NodeKind::Source(_) => node.inputs.is_empty(),

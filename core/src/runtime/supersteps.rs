@@ -64,7 +64,9 @@ impl Supersteps {
         let work = self.work.entry(step).or_default();
         if fresh || watermark < work.watermark {
             work.watermark = watermark;
-            let retain = |(port, edge): (usize, &mut super::outlet::OutEdge)| (edge.place == Place::Borrowed).then(|| capability.retain(port));
+            let retain = |(port, edge): (usize, &mut super::outlet::OutEdge)| {
+                (edge.place == Place::Borrowed).then(|| capability.retain(port))
+            };
             work.capabilities = instance.outlets.edges().enumerate().map(retain).collect();
             if self.current == Some(step) {
                 lend(work, instance);

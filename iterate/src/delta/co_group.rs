@@ -1,8 +1,8 @@
 use super::partitioned::Partitioned;
 use super::solution_set::{Found, GROUPS, Shared, missing, partition_of, partitions_of, shared};
 use fluvial_core::{Batch, Data, Operator, Output, Progress, Result, TaskContext};
-use fluvial_memory::hash::hash_bytes;
 use fluvial_memory::NormalizedKey;
+use fluvial_memory::hash::hash_bytes;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -1,6 +1,8 @@
 use super::partitioned::Partitioned;
 use super::solution_set::{GROUPS, Shared, SolutionCursor, SolutionSet, missing, partition_of, partitions_of, shared};
-use fluvial_core::{Batch, BatchStore, Data, Operator, Output, Progress, Restored, Result, STORE_SEGMENTS, Snapshot, TaskContext};
+use fluvial_core::{
+    Batch, BatchStore, Data, Operator, Output, Progress, Restored, Result, STORE_SEGMENTS, Snapshot, TaskContext,
+};
 use fluvial_memory::{NormalizedKey, hash};
 
 /// Inputs: the initial solution, and the delta; others are only watched.
@@ -96,7 +98,10 @@ where
             for at in partitions_of(group) {
                 set.make_resident(at)?;
                 later.visit(group, |records| {
-                    records.into_iter().filter(|record| partition(record) == at).try_for_each(|record| set.put(record, true).map(drop))
+                    records
+                        .into_iter()
+                        .filter(|record| partition(record) == at)
+                        .try_for_each(|record| set.put(record, true).map(drop))
                 })?;
             }
             later.clear(group);

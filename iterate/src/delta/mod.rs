@@ -139,7 +139,9 @@ where
             .input_by_key(workset, key.clone())
             .reserves(Partitioned::<W>::SEGMENTS)
             .knows_supersteps()
-            .add(workset.env(), move |context| Ok(Box::new(Probe::open(id, (of_solution.clone(), key.clone()), f.clone(), context)?)));
+            .add(workset.env(), move |context| {
+                Ok(Box::new(Probe::open(id, (of_solution.clone(), key.clone()), f.clone(), context)?))
+            });
         self.watch(&probe);
         probe
     }
@@ -157,7 +159,9 @@ where
             .input_by_key(workset, key.clone())
             .reserves(Partitioned::<W>::SEGMENTS)
             .knows_supersteps()
-            .add(workset.env(), move |context| Ok(Box::new(CoGroup::open(id, (of_solution.clone(), key.clone()), f.clone(), context)?)));
+            .add(workset.env(), move |context| {
+                Ok(Box::new(CoGroup::open(id, (of_solution.clone(), key.clone()), f.clone(), context)?))
+            });
         self.watch(&grouped);
         grouped
     }

@@ -208,7 +208,8 @@ where
     fn grow(&mut self, partition: usize) -> Result<bool> {
         let Some(resident) = &self.partitions[partition].resident else { return Ok(false) };
         let records = resident.records.len();
-        let capacity = if records == resident.records.capacity() { (records * 3 / 2).max(64) } else { resident.records.capacity() };
+        let capacity =
+            if records == resident.records.capacity() { (records * 3 / 2).max(64) } else { resident.records.capacity() };
         let slots = ((capacity + 1) * 4 / 3 + 1).next_power_of_two().max(resident.slots.len());
         // While they are copied the old ones are there too.
         let old = if capacity > resident.records.capacity() { records * size_of::<S>() } else { 0 };

@@ -29,9 +29,10 @@ fn operations_with_one_result_a_key_give_it_in_each_superstep() -> Result<()> {
     for threads in 1..=3 {
         let env = env(threads);
         // The records of a key become one that counts them: after one superstep all counts are ones.
-        let result = env.sequence(0..100).map(|n| (n % 7, 1u64)).iterate(3, |partial, _| {
-            partial.key_by(|r| r.0).sum(|r| r.1).map(|(key, sum)| (key, sum + 1))
-        });
+        let result = env
+            .sequence(0..100)
+            .map(|n| (n % 7, 1u64))
+            .iterate(3, |partial, _| partial.key_by(|r| r.0).sum(|r| r.1).map(|(key, sum)| (key, sum + 1)));
         let mut result = result.collect()?;
         result.sort_unstable();
         let expected: Vec<(u64, u64)> = (0..7).map(|k| (k, (0..100).filter(|n| n % 7 == k).count() as u64 + 3)).collect();
@@ -45,9 +46,10 @@ fn inputs_from_outside_are_there_in_each_superstep() -> Result<()> {
     for threads in 1..=3 {
         let env = env(threads);
         let steps = env.sequence(0..500).map(|n| (n, (n * 3 + 1) % 500));
-        let result = env.sequence(0..500).map(|n| (n, n)).iterate(7, |partial, _| {
-            partial.key_by(|r| r.1).join(&steps.key_by(|s| s.0)).inner(|r, s| (r.0, s.1))
-        });
+        let result = env
+            .sequence(0..500)
+            .map(|n| (n, n))
+            .iterate(7, |partial, _| partial.key_by(|r| r.1).join(&steps.key_by(|s| s.0)).inner(|r, s| (r.0, s.1)));
         let mut result = result.collect()?;
         result.sort_unstable();
         let turn = |n: u64| (0..7).fold(n, |at, _| (at * 3 + 1) % 500);
@@ -111,9 +113,10 @@ fn what_does_not_fit_in_memory_goes_to_disk() -> Result<()> {
     // Some 20 MiB go around the loop, and as much is kept for it.
     let env = tight(2, 12 << 20);
     let steps = env.sequence(0..400_000).map(|n| (n, format!("{:>30}", n % 1000)));
-    let result = env.sequence(0..400_000).map(|n| (n, String::new())).iterate(3, |partial, _| {
-        partial.key_by(|r| r.0).join(&steps.key_by(|s| s.0)).inner(|r, s| (r.0, s.1))
-    });
+    let result = env
+        .sequence(0..400_000)
+        .map(|n| (n, String::new()))
+        .iterate(3, |partial, _| partial.key_by(|r| r.0).join(&steps.key_by(|s| s.0)).inner(|r, s| (r.0, s.1)));
     let lengths = result.map(|r| r.1.len() as u64).key_by(|n| *n).count().collect()?;
     assert_eq!(lengths, [(30, 400_000)]);
     assert!(env.last_report().unwrap().spilled_bytes > 0);
@@ -218,7 +221,8 @@ fn every_operation_begins_anew_in_each_superstep() -> Result<()> {
         let result = env.sequence(0..40).iterate(3, |partial, _| {
             let sorted = partial.sort_by(|n| *n).limit(20);
             let counted = partial.counted().filter(|n| *n > 0);
-            let grouped = sorted.union(&others).distinct().key_by(|n| n % 3).reduce_group(|_, group, out| group.for_each(|n| out.push(n)));
+            let grouped =
+                sorted.union(&others).distinct().key_by(|n| n % 3).reduce_group(|_, group, out| group.for_each(|n| out.push(n)));
             grouped.with_broadcast(&counted).map(|n, count| n + count.len() as u64)
         });
         let mut expected: Vec<u64> = (0..40).collect();

@@ -78,20 +78,29 @@ fn a_delta_iteration_goes_on_with_its_solution_set_in_another_number_of_workers(
         let failed = failures.clone();
         let edges = env.sequence(0..300).flat_map(|v| [(v, (v + 1) % 300), ((v + 1) % 300, v)]);
         let labels = env.sequence(0..300).map(|v| (v, v));
-        let result = labels.iterate_delta(|l| l.0, &labels, u64::MAX, |solution, workset, it| {
-            let superstep = it.superstep();
-            let heard = workset.key_by(|l| l.0).join(&edges.key_by(|e| e.0)).inner(|label, edge| (edge.1, label.1));
-            let smallest = heard.key_by(|h| h.0).reduce(|a, b| if a.1 <= b.1 { a } else { b });
-            let changed = solution.join(&smallest, |s| s.0, move |s, known| {
-                dawdle();
-                if fails && superstep.get() >= 100 {
-                    failed.fetch_add(1, SeqCst);
-                    panic!("enough");
-                }
-                known.is_some_and(|known| s.1 < known.1).then_some(s)
-            });
-            (changed.clone(), changed)
-        });
+        let result = labels.iterate_delta(
+            |l| l.0,
+            &labels,
+            u64::MAX,
+            |solution, workset, it| {
+                let superstep = it.superstep();
+                let heard = workset.key_by(|l| l.0).join(&edges.key_by(|e| e.0)).inner(|label, edge| (edge.1, label.1));
+                let smallest = heard.key_by(|h| h.0).reduce(|a, b| if a.1 <= b.1 { a } else { b });
+                let changed = solution.join(
+                    &smallest,
+                    |s| s.0,
+                    move |s, known| {
+                        dawdle();
+                        if fails && superstep.get() >= 100 {
+                            failed.fetch_add(1, SeqCst);
+                            panic!("enough");
+                        }
+                        known.is_some_and(|known| s.1 < known.1).then_some(s)
+                    },
+                );
+                (changed.clone(), changed)
+            },
+        );
         sorted(result.uid("components").collect()?)
     };
     let error = run(2, Restart::never(), true).unwrap_err().to_string();

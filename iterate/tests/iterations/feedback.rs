@@ -22,7 +22,9 @@ fn records_go_around_until_they_leave() -> Result<()> {
     for threads in 1..=3 {
         for barriers in [None, Some(Duration::from_millis(1))] {
             let steps = env(threads, barriers).sequence(1..=2000).map(|n| (n, n, 0u64)).feedback(|numbers| {
-                let back = numbers.filter(|n| n.1 > 1).map(|(n, at, steps)| (n, if at % 2 == 0 { at / 2 } else { 3 * at + 1 }, steps + 1));
+                let back = numbers
+                    .filter(|n| n.1 > 1)
+                    .map(|(n, at, steps)| (n, if at % 2 == 0 { at / 2 } else { 3 * at + 1 }, steps + 1));
                 (back.rebalance(), numbers.filter(|n| n.1 == 1).map(|n| (n.0, n.2)))
             });
             let expected: Vec<(u64, u64)> = (1..=2000).map(|n| (n, collatz(n))).collect();
@@ -61,7 +63,8 @@ fn operations_in_the_loop_see_the_watermark_move() -> Result<()> {
         let noted = fired.clone();
         let env = env(threads, Some(Duration::from_millis(2)));
         let numbers = env.generator(|n| n).count(3000).rate(30_000.0).stream();
-        let timed = numbers.assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamps(|n: &u64| *n as i64));
+        let timed =
+            numbers.assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamps(|n: &u64| *n as i64));
         let result = timed.map(|n| (n % 10, 3u64)).feedback(|records| {
             let noted = noted.clone();
             let visits = move |state: &mut KeyedState| Ok(Visits { count: state.value("count")?, fired: noted.clone() });
@@ -89,9 +92,9 @@ fn a_clean_stop_drains_the_loop() -> Result<()> {
     let entered: Arc<Mutex<u64>> = Arc::default();
     let counted = entered.clone();
     let numbers = env.generator(|n| n).rate(5000.0).stream().inspect(move |_| *counted.lock().unwrap() += 1);
-    let left = numbers.map(|n| (n, 20u64)).feedback(|records| {
-        (records.filter(|r| r.1 > 0).map(|(n, left)| (n, left - 1)), records.filter(|r| r.1 == 0))
-    });
+    let left = numbers
+        .map(|n| (n, 20u64))
+        .feedback(|records| (records.filter(|r| r.1 > 0).map(|(n, left)| (n, left - 1)), records.filter(|r| r.1 == 0)));
     let left = left.count()?;
     assert!(left > 0);
     assert_eq!(left, *entered.lock().unwrap());

@@ -28,9 +28,9 @@ fn two_processes_iterate_together() {
         });
         let turn = |n: u64| (0..6).fold(n, |at, _| (at * 5 + 2) % 300);
         assert_eq!(sorted(result.collect()?)?, (0..300).map(|n| (n, turn(n))).collect::<Vec<_>>());
-        let halved = env.sequence(1..=500).feedback(|numbers| {
-            (numbers.filter(|n| n % 2 == 0).map(|n| n / 2).rebalance(), numbers.filter(|n| n % 2 == 1))
-        });
+        let halved = env
+            .sequence(1..=500)
+            .feedback(|numbers| (numbers.filter(|n| n % 2 == 0).map(|n| n / 2).rebalance(), numbers.filter(|n| n % 2 == 1)));
         let mut expected: Vec<u64> = (1..=500u64).map(|n| n >> n.trailing_zeros()).collect();
         expected.sort_unstable();
         assert_eq!(sorted(halved.collect()?)?, expected);
@@ -38,7 +38,14 @@ fn two_processes_iterate_together() {
         Ok(())
     };
     std::thread::scope(|scope| {
-        let all: Vec<_> = (0..2).map(|process| scope.spawn({ let job = &job; move || job(process) })).collect();
+        let all: Vec<_> = (0..2)
+            .map(|process| {
+                scope.spawn({
+                    let job = &job;
+                    move || job(process)
+                })
+            })
+            .collect();
         all.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
     });
 }

@@ -379,7 +379,8 @@ impl HashJoin {
                 };
                 if end {
                     let pushed = matches!(source, Source::Pushed(_));
-                    let kept = pushed && pass.is_resident() && !pass.roles.marks_build() && self.nulls.iter().all(Option::is_none);
+                    let kept =
+                        pushed && pass.is_resident() && !pass.roles.marks_build() && self.nulls.iter().all(Option::is_none);
                     self.stage = if kept { Stage::Kept } else { Stage::Scan(Unmatched::default()) };
                 }
                 Ok(Turn::Again)
