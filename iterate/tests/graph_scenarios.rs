@@ -53,7 +53,7 @@ fn the_graph_of_autonomous_systems() {
     std::fs::write(&path, text).unwrap();
     let files = fluvial_iterate::graph::files::EdgeFiles::open(&[path], &Default::default()).unwrap();
     for env in runs::envs() {
-        let graph: Graph = Graph::from_table(&files.table(env), false).unwrap();
+        let graph: Graph = files.graph(env, false).unwrap();
         let components = runs::values(&graph.wcc());
         assert_eq!(components.len(), 6474);
         assert!(components.values().all(|component| *component == 1));
@@ -64,7 +64,7 @@ fn the_graph_of_autonomous_systems() {
 }
 
 fn made(env: &Env, generator: &impl EdgeGenerator, directed: bool) -> Graph {
-    Graph::from_table(&generator.table(env).unwrap(), directed).unwrap()
+    generator.graph(env, directed).unwrap()
 }
 
 #[test]
