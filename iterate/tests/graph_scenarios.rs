@@ -8,7 +8,7 @@ use fluvial_iterate::graph::{Cdlp, Graph, PageRank, Supersteps, UNREACHED};
 use kit::{assert_close, assert_same, ldbc, runs};
 use std::collections::BTreeMap;
 
-/// With `FLUVIAL_DATA` set: the validation graphs of LDBC Graphalytics.
+/// With `FLUVIAL_DATA` set: the validation graphs of LDBC Graphalytics, in one process and in two.
 #[test]
 fn the_validation_graphs_of_ldbc() {
     let cases = ldbc::cases();
@@ -37,6 +37,9 @@ fn the_validation_graphs_of_ldbc() {
         }
     };
     runs::envs().iter().for_each(validate);
+    if !cases.is_empty() {
+        runs::in_processes(2, 2, 64 << 20, validate);
+    }
 }
 
 /// With `FLUVIAL_DATA` set: the autonomous systems of the Internet in 2000, whose edges are there from both sides, with loops.
@@ -50,7 +53,7 @@ fn the_graph_of_autonomous_systems() {
     std::fs::write(&path, text).unwrap();
     let files = fluvial_iterate::graph::files::EdgeFiles::open(&[path], &Default::default()).unwrap();
     for env in runs::envs() {
-        let graph: Graph = Graph::from_table(&files.table(env), false).unwrap();
+        let graph: Graph = files.graph(env, false).unwrap();
         let components = runs::values(&graph.wcc());
         assert_eq!(components.len(), 6474);
         assert!(components.values().all(|component| *component == 1));
@@ -61,7 +64,7 @@ fn the_graph_of_autonomous_systems() {
 }
 
 fn made(env: &Env, generator: &impl EdgeGenerator, directed: bool) -> Graph {
-    Graph::from_table(&generator.table(env).unwrap(), directed).unwrap()
+    generator.graph(env, directed).unwrap()
 }
 
 #[test]

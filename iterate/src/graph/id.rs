@@ -1,4 +1,5 @@
 use fluvial_core::Data;
+use fluvial_memory::NormalizedKey;
 use std::fmt::Display;
 use std::hash::Hash;
 
@@ -6,7 +7,7 @@ use std::hash::Hash;
 ///
 /// Inside, vertices are numbered densely in the order of their ids, so that smaller ids are smaller numbers; results come back
 /// in the user's ids, sorted.
-pub trait VertexId: Data + Ord + Hash + Display + sealed::Ids {}
+pub trait VertexId: Data + Ord + Hash + Display + NormalizedKey + sealed::Ids {}
 
 impl VertexId for u64 {}
 impl VertexId for String {}
@@ -16,6 +17,7 @@ pub(crate) mod sealed {
     use super::super::engine::dictionary::{Dictionary, Interner};
     use super::super::engine::kernel::Weights;
     use super::super::engine::raw::Intake;
+    use arrow_array::RecordBatch;
     use fluvial_core::{Batch, Error, Records, Result};
     use std::fmt::Display;
 
@@ -26,6 +28,7 @@ pub(crate) mod sealed {
 
         fn take_edges(batch: Batch, intake: &mut Intake, interner: &Interner, rule: Weights) -> Result<()>;
         fn take_vertices(batch: Batch, intake: &mut Intake, interner: &Interner) -> Result<()>;
+        fn column(table: &RecordBatch, column: usize) -> Result<Vec<Self>>;
         fn name(dictionary: &Dictionary, rank: u32) -> Self;
         fn find(&self, dictionary: &Dictionary) -> Option<u32>;
     }
@@ -77,6 +80,10 @@ pub(crate) mod sealed {
             intake.vertices(ids.len(), |i| ids[i])
         }
 
+        fn column(table: &RecordBatch, column: usize) -> Result<Vec<Self>> {
+            Ok(integers(table, column)?.into_owned())
+        }
+
         fn name(dictionary: &Dictionary, rank: u32) -> Self {
             dictionary.number(rank)
         }
@@ -124,6 +131,10 @@ pub(crate) mod sealed {
                 return (0..table.num_rows()).try_for_each(|row| interner.number(ids.value(row)).map(drop));
             }
             batch.typed_records::<String>()?.iter().try_for_each(|id| interner.number(id).map(drop))
+        }
+
+        fn column(table: &RecordBatch, column: usize) -> Result<Vec<Self>> {
+            Ok(texts(table, column)?.iter().flatten().map(str::to_owned).collect())
         }
 
         fn name(dictionary: &Dictionary, rank: u32) -> Self {

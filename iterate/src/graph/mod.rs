@@ -7,6 +7,8 @@
 //! workers of a process; see [`engine`]. Memory: values of all vertices are in memory (8 to 40 bytes a vertex, by algorithm), edges
 //! are as far as the budget allows, else in spill files that each superstep reads through.
 //!
+//! In a job of several processes each has the whole graph; its results are divided among them.
+//!
 //! **What an edge is.** Edges that come more than once count as often as they come (PageRank, label propagation) or do not matter (all
 //! others); likewise loops. Without direction, an edge leads both ways, a loop once. Local clustering, triangles and cores look at the
 //! simple graph below: duplicates and loops ignored.
@@ -32,11 +34,13 @@ mod models;
 mod superstep;
 #[cfg(test)]
 mod tests;
+mod transform;
 
 pub use algorithms::{Cdlp, PageRank, UNREACHED};
 pub use id::VertexId;
 pub use models::{Scatter, ScatterGather, Vertex, VertexCentric};
 pub use superstep::{GraphSummary, SuperstepInfo, Supersteps};
+pub use transform::Direction;
 
 use engine::kernel::Weights;
 use engine::{GraphOperator, Kernel};

@@ -78,7 +78,7 @@ impl Task<'_> {
                 bar.say(&line(superstep));
             }
         });
-        let mut graph = Edges::<I>::from_table(&self.files.table(&job.env), self.args.directed)?.observe(&supersteps);
+        let mut graph = self.files.graph::<I>(&job.env, self.args.directed)?.observe(&supersteps);
         if let Some(vertices) = &self.vertices {
             graph = graph.with_vertex_table(&vertices.table(&job.env))?;
         }
@@ -147,12 +147,13 @@ fn line(superstep: &SuperstepInfo) -> String {
 
 /// The one line at the end.
 fn say(name: &str, summary: &GraphSummary, elapsed: Duration) {
-    let GraphSummary { vertices, edges, supersteps, .. } = summary;
-    let seconds = elapsed.as_secs_f64();
+    let GraphSummary { vertices, edges, .. } = summary;
+    let (all, after) = (elapsed.as_secs_f64(), summary.seconds);
+    let supersteps = match summary.supersteps.len() {
+        1 => "1 superstep".to_owned(),
+        n => format!("{n} supersteps"),
+    };
+    let line = format!("{name}: {vertices} vertices, {edges} edges, {supersteps}, {all:.3} seconds ({after:.3} after reading)");
     // With standard error closed, there is nobody to be told.
-    let _ = writeln!(
-        std::io::stderr(),
-        "{name}: {vertices} vertices, {edges} edges, {} supersteps, {seconds:.3} seconds",
-        supersteps.len()
-    );
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

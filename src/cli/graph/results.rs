@@ -22,7 +22,8 @@ impl Results {
     pub fn new<I: Id, V: Data + NormalizedKey>(values: &DataStream<(I, V)>, top: Option<u64>) -> Result<Self> {
         let ordered = match top {
             Some(count) => values.top_by(count, |(vertex, value)| (Descending(value.clone()), vertex.clone())),
-            None => values.sort_by(|(vertex, _)| vertex.clone()),
+            // They come in the order of the vertices.
+            None => values.clone(),
         };
         Ok(Self { table: ordered.to_table()?.select("column_1 as vertex, column_2 as value")? })
     }

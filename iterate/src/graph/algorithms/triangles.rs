@@ -57,6 +57,11 @@ struct Listing;
 /// Clustering coefficients.
 struct Clustering;
 
+/// Of a vertex: ids, places in both layouts, its degree, its count; and marks and counts of each worker.
+fn bytes(workers: usize) -> usize {
+    40 + 9 * workers
+}
+
 /// Lists that lead each edge from the vertex of smaller degree to the other, the smaller vertex where they are equal; and all degrees.
 struct Oriented {
     lists: Arc<Adjacency>,
@@ -178,6 +183,10 @@ impl<I: VertexId> Kernel<I> for Counts {
     const KIND: &'static str = "triangle counts";
     type Output = (I, u64);
 
+    fn bytes_per_vertex(&self, workers: usize) -> usize {
+        bytes(workers)
+    }
+
     async fn run(&self, worker: &Worker, graph: Prepared) -> Result<()> {
         let oriented = Oriented::new(worker, &graph, false).await?;
         worker.laid_out();
@@ -189,6 +198,10 @@ impl<I: VertexId> Kernel<I> for Counts {
 impl<I: VertexId> Kernel<I> for Clustering {
     const KIND: &'static str = "lcc";
     type Output = (I, f64);
+
+    fn bytes_per_vertex(&self, workers: usize) -> usize {
+        bytes(workers)
+    }
 
     async fn run(&self, worker: &Worker, graph: Prepared) -> Result<()> {
         let oriented = Oriented::new(worker, &graph, graph.directed).await?;
@@ -208,6 +221,10 @@ impl<I: VertexId> Kernel<I> for Clustering {
 impl<I: VertexId> Kernel<I> for Listing {
     const KIND: &'static str = "triangles";
     type Output = (I, I, I);
+
+    fn bytes_per_vertex(&self, workers: usize) -> usize {
+        bytes(workers)
+    }
 
     async fn run(&self, worker: &Worker, graph: Prepared) -> Result<()> {
         const BATCH: usize = 4096;

@@ -74,11 +74,9 @@ impl<I: VertexId> Kernel<I> for Wcc {
         let mut joined = 0;
         worker.barrier().await;
         while let Some(next) = worker.deal(graph.edges.chunks.len()) {
-            let chunk = graph.edges.chunks[next].read().unwrap_or_else(|e| e.into_inner());
-            graph.edges.for_each(&chunk, &graph.dictionary, &mut reader, |source, target, _| {
+            graph.edges.for_each(next, &graph.dictionary, &mut reader, |source, target, _| {
                 joined += u64::from(unite(&parents, source, target));
             })?;
-            drop(chunk);
             worker.breathe().await;
         }
         let joined = worker.sum([joined, 0, 0, 0]).await[0];

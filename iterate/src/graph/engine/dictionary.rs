@@ -300,9 +300,11 @@ async fn by_table(worker: &Worker, chunks: &[RwLock<Chunk>], weighted: bool) -> 
     Ok(Dictionary { vertices, ranks: Ranks::Table(table), names: Names::Numbers(numbers) })
 }
 
+type TextShard = HashTable<(Box<str>, u32)>;
+
 /// Gives every text a number, the first that comes the smallest.
 pub struct Interner {
-    shards: Vec<Mutex<HashTable<(Box<str>, u32)>>>,
+    shards: Vec<Mutex<TextShard>>,
     next: AtomicU32,
     heap: Heap,
 }
@@ -343,7 +345,7 @@ impl Interner {
             let charge = worker.reservation.charge_heap(count * (size_of::<Box<str>>() + size_of::<(Box<str>, u32)>()));
             let charge = charge.ok_or_else(|| too_small(&worker.reservation, count * 40))?;
             let ranks = Array32::zeros(&worker.reservation, count)?;
-            let take = |shard: &Mutex<HashTable<_>>| std::mem::take(&mut *shard.lock().unwrap_or_else(|e| e.into_inner()));
+            let take = |shard: &Mutex<TextShard>| std::mem::take(&mut *shard.lock().unwrap_or_else(|e| e.into_inner()));
             let mut sorted: Vec<(Box<str>, u32)> = self.shards.iter().flat_map(take).collect();
             sorted.sort_unstable();
             let place = |(rank, (text, number)): (usize, (Box<str>, u32))| {

@@ -11,12 +11,20 @@ use std::sync::Arc;
 pub(crate) trait Kernel<I: VertexId>: Send + Sync + 'static {
     /// Name of the operation.
     const KIND: &'static str;
+    /// Segments of reservations that each worker has beside its first one: [`Worker::spare`].
+    const SPARE: [usize; 2] = [0; 2];
     /// Records of the result.
     type Output: Data;
 
     /// What weights of edges must be.
     fn weights(&self) -> Weights {
         Weights::Ignored
+    }
+
+    /// Bytes that values of a vertex take, its lists' places included, in a process of so many workers: kept from the edges.
+    fn bytes_per_vertex(&self, workers: usize) -> usize {
+        let _ = workers;
+        48
     }
 
     /// # Errors

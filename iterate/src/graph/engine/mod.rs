@@ -8,8 +8,11 @@
 //! how much was needed. Edges are in [`block`]s, in memory or on disk; every pass over them is in order.
 //!
 //! Trade-off: barriers are the team's own, not the frontiers of the dataflow: a superstep costs a few microseconds
-//! instead of a round of progress messages, and kernels read each other's values without copying. What crosses processes does go
-//! through the dataflow.
+//! instead of a round of progress messages, and kernels read each other's values without copying.
+//!
+//! **Several processes.** Each takes all edges and computes on the whole graph, and gives its part of the results; all have the same numbering. So
+//! processes make results of one job available where the rest of the job needs them, but no algorithm faster and no graph larger than
+//! one process can have.
 
 pub(crate) mod adjacency;
 pub(crate) mod array;

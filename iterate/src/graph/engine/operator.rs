@@ -27,6 +27,9 @@ pub(crate) struct GraphOperator<I, K> {
     ids: std::marker::PhantomData<fn() -> I>,
 }
 
+/// Segments of a worker's buffers while its edges are on disk.
+const BUFFERS: usize = 64;
+
 /// What the workers of a process have in common.
 struct Common {
     team: Arc<Team>,
@@ -37,13 +40,14 @@ struct Common {
 
 impl<I: VertexId, K: Kernel<I>> GraphOperator<I, K> {
     /// Segments that each instance reserves: enough for its buffers while the edges are on disk.
-    pub(crate) const SEGMENTS: usize = 64;
+    pub(crate) const SEGMENTS: usize = BUFFERS + K::SPARE[0] + K::SPARE[1];
 
     /// # Errors
     /// The memory that the operation has promised to need is not there, or the kernel's options make no sense.
     pub(crate) fn new(context: &TaskContext, kernel: &Arc<K>, directed: bool, supersteps: &Option<Supersteps>) -> Result<Self> {
         kernel.check()?;
-        let reservation = context.reserve(Self::SEGMENTS)?;
+        let reservation = context.reserve(BUFFERS)?;
+        let spare = [context.reserve(K::SPARE[0])?, context.reserve(K::SPARE[1])?];
         let common = context.shared(|| Common {
             team: Arc::new(Team::new(context.local_workers)),
             ledger: Arc::new(Ledger::new(reservation.limit())),
@@ -53,7 +57,7 @@ impl<I: VertexId, K: Kernel<I>> GraphOperator<I, K> {
         let pulse = Rc::new(Pulse::new());
         let member = Member::new(common.team.clone(), context.local_worker, context.waker.clone(), pulse.clone());
         let supersteps = supersteps.clone().unwrap_or_default();
-        let worker = Worker::new(context, &reservation, &common.ledger, (member, pulse.clone()), supersteps);
+        let worker = Worker::new(context, (&reservation, spare), &common.ledger, (member, pulse.clone()), supersteps);
         let intake = Intake::new(worker.maker(), kernel.weights() != Weights::Ignored);
         Ok(Self {
             kernel: kernel.clone(),
@@ -126,7 +130,7 @@ async fn begin<I: VertexId, K: Kernel<I>>(
     } else {
         Dictionary::of_numbers(&worker, &edges.chunks, totals, weighted).await?
     };
-    worker.divide_memory(dictionary.vertices);
+    worker.divide_memory(dictionary.vertices, kernel.bytes_per_vertex(worker.members()));
     worker.begin(dictionary.vertices.into(), totals.edges);
     kernel.run(&worker, Prepared { edges, dictionary, directed }).await
 }

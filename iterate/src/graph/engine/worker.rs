@@ -15,6 +15,8 @@ use std::time::Instant;
 pub(crate) struct Worker {
     pub(crate) context: TaskContext,
     pub(crate) reservation: Reservation,
+    /// As the kernel has asked for them.
+    pub(crate) spare: [Reservation; 2],
     pub(crate) ledger: Arc<Ledger>,
     member: Member,
     pulse: Rc<Pulse>,
@@ -30,7 +32,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(
         context: &TaskContext,
-        reservation: &Reservation,
+        (reservation, spare): (&Reservation, [Reservation; 2]),
         ledger: &Arc<Ledger>,
         (member, pulse): (Member, Rc<Pulse>),
         supersteps: Supersteps,
@@ -39,6 +41,7 @@ impl Worker {
         Self {
             context: context.clone(),
             reservation: reservation.clone(),
+            spare,
             ledger: ledger.clone(),
             member,
             pulse,
@@ -92,10 +95,11 @@ impl Worker {
     }
 
     /// Now that it is known how many vertices there are: what their values may need is kept from the edges.
-    pub(crate) fn divide_memory(&self, vertices: u32) {
-        const BYTES: usize = 48;
+    pub(crate) fn divide_memory(&self, vertices: u32, bytes: usize) {
+        const BUFFERS: usize = 32;
         let budget = self.reservation.limit();
-        let kept = vertices as usize * BYTES / SEGMENT_SIZE + self.members() * 32;
+        let spare: usize = self.spare.iter().map(Reservation::minimum).sum();
+        let kept = vertices as usize * bytes / SEGMENT_SIZE + self.members() * (BUFFERS + spare);
         self.ledger.limit(budget.saturating_sub(kept).max(budget / 8));
     }
 

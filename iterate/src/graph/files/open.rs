@@ -3,6 +3,7 @@ use super::file_error;
 use super::head::{CsvHead, TextHead, with_hint};
 use super::schema::{EDGES, IdType, Role, VERTICES, WEIGHTED_EDGES, edge_schema, vertex_schema};
 use super::text::Lines;
+use crate::graph::{Graph, VertexId};
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use fluvial_core::io::{BatchReader, CsvOptions, Format, LineReader, RecordInput, Scan, ScanOptions, Split, TableInput};
@@ -80,6 +81,26 @@ impl EdgeFiles {
     /// Whether edges are read with weights.
     pub fn weighted(&self) -> bool {
         self.0.roles.contains(&Role::Weight)
+    }
+
+    /// The graph of the edges.
+    ///
+    /// ```
+    /// use fluvial_core::Env;
+    /// use fluvial_iterate::graph::files::{EdgeFiles, GraphFileOptions};
+    /// # let folder = tempfile::tempdir().map_err(|e| fluvial_core::Error::User(e.to_string()))?;
+    /// # let path = folder.path().join("friends.txt").display().to_string();
+    /// # std::fs::write(&path, "ann bob\nbob eve\n").unwrap();
+    /// let env = Env::default();
+    /// let friends = EdgeFiles::open(&[&path], &GraphFileOptions::default())?.graph::<String>(&env, false)?;
+    /// assert!(friends.wcc().collect()?.iter().all(|(_, component)| component == "ann"));
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where ids are of the [other type](EdgeFiles::ids).
+    pub fn graph<I: VertexId>(&self, env: &Env, directed: bool) -> Result<Graph<I>> {
+        Graph::from_table(&self.table(env), directed)
     }
 
     /// The edges, with the columns of [`edge_schema`].

@@ -13,6 +13,7 @@ mod rmat;
 pub use regular::{Complete, Cycle, Grid, Path, Star};
 pub use rmat::Rmat;
 
+use super::Graph;
 use super::files::{IdType, edge_schema};
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, UInt64Array};
 use fluvial_core::{Batches, DataStream, Env, Error, Result, Table, TableParts};
@@ -88,6 +89,23 @@ pub trait EdgeGenerator: Clone + Send + Sync + 'static {
         self.check()?;
         let schema = edge_schema(IdType::Number, self.weighted());
         Ok(env.table_of(self.name(), self.detail(), schema, Parts(self.clone())))
+    }
+
+    /// The graph. Vertices without an edge are not in it unless they are [added](Graph::with_vertices).
+    ///
+    /// ```
+    /// use fluvial_core::Env;
+    /// use fluvial_iterate::graph::generate::{Complete, EdgeGenerator};
+    /// let env = Env::default();
+    /// let cores = Complete::new(5).graph(&env, false)?.core_numbers();
+    /// assert!(cores.collect()?.iter().all(|(_, core)| *core == 4));
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`EdgeGenerator::check`].
+    fn graph(&self, env: &Env, directed: bool) -> Result<Graph> {
+        Graph::from_table(&self.table(env)?, directed)
     }
 
     /// The edges as pairs, without weights.

@@ -45,6 +45,8 @@ pub(super) struct Post<'a, M> {
     combine: Option<Combine<M>>,
     /// Of this superstep and of the last one, in turn.
     boxes: [Arc<Mailboxes<M>>; 2],
+    /// Which of the worker's spare reservations the first box is of.
+    turn: usize,
     /// Without a combiner: rows that were not handed over yet, by receiver.
     rows: Vec<RowBatch>,
     codec: Codec<M>,
@@ -67,11 +69,6 @@ fn until_done(mut progress: Progress, mut resume: impl FnMut() -> fluvial_memory
     Ok(())
 }
 
-fn sorter(worker: &Worker) -> Result<ExternalSort> {
-    let reservation = worker.context.memory.reserve(&worker.context.name, ExternalSort::MINIMUM_SEGMENTS)?;
-    Ok(ExternalSort::new(&reservation, worker.context.spill(), SortOptions::new(SHAPE), None)?)
-}
-
 impl<'a, M: Data> Post<'a, M> {
     pub(super) async fn open(worker: &'a Worker, adjacency: &'a Adjacency, combine: Option<Combine<M>>) -> Result<Self> {
         let parts = &adjacency.parts;
@@ -86,12 +83,30 @@ impl<'a, M: Data> Post<'a, M> {
                 let sender = |_| parts.iter().map(|part| Mutex::new(places(part.vertices()))).collect();
                 Mailboxes::Combined((0..worker.members()).map(sender).collect())
             } else {
-                Mailboxes::Sorted(parts.iter().map(|_| Ok(Mutex::new(Some(sorter(worker)?)))).collect::<Result<_>>()?)
+                Mailboxes::Sorted(parts.iter().map(|_| Mutex::new(None)).collect())
             })
         };
         let boxes = [worker.share(make).await?, worker.share(make).await?];
         let rows = parts.iter().map(|_| RowBatch::new(SHAPE)).collect();
-        Ok(Self { worker, adjacency, combine, boxes, rows, codec: Codec::new()?, sent: 0, _charge: charge })
+        let post = Self { worker, adjacency, combine, boxes, turn: 0, rows, codec: Codec::new()?, sent: 0, _charge: charge };
+        post.empty_box()?;
+        worker.barrier().await;
+        Ok(post)
+    }
+
+    /// The part whose vertices are this worker's, if there is one.
+    pub(super) fn own(&self) -> Option<usize> {
+        Some(self.worker.index()).filter(|part| *part < self.adjacency.parts.len())
+    }
+
+    /// Makes the box that is sent to ready for messages to this worker's part.
+    fn empty_box(&self) -> Result<()> {
+        if let (Mailboxes::Sorted(receivers), Some(part)) = (&*self.boxes[0], self.own()) {
+            let reservation = &self.worker.spare[self.turn];
+            let sort = ExternalSort::new(reservation, self.worker.context.spill(), SortOptions::new(SHAPE), None)?;
+            *lock(&receivers[part]) = Some(sort);
+        }
+        Ok(())
     }
 
     /// Sends a message.
@@ -148,25 +163,30 @@ impl<'a, M: Data> Post<'a, M> {
             .try_for_each(|part| self.hand_over(part))
     }
 
-    /// What was sent to the vertices of a part in the superstep that has ended.
+    /// Takes what was sent to the vertices of this worker's part in the superstep that has ended, in place of what is left of the one
+    /// before. A barrier must follow before anybody sends.
     ///
     /// # Errors
     /// Of sorting.
-    pub(super) fn receive(&mut self, part: Option<usize>) -> Result<Received<M>> {
+    pub(super) fn receive(&mut self, received: &mut Received<M>) -> Result<()> {
+        // Its memory is free for the box that is sent to now.
+        *received = Received::Nothing;
         self.boxes.swap(0, 1);
+        self.turn = 1 - self.turn;
         self.sent = 0;
-        let Some(part) = part else { return Ok(Received::Nothing) };
-        match &*self.boxes[1] {
-            Mailboxes::Combined(_) => Ok(Received::Combined(self.boxes[1].clone(), part)),
+        self.empty_box()?;
+        let Some(part) = self.own() else { return Ok(()) };
+        *received = match &*self.boxes[1] {
+            Mailboxes::Combined(_) => Received::Combined(self.boxes[1].clone(), part),
             Mailboxes::Sorted(receivers) => {
-                let sort = lock(&receivers[part]).replace(sorter(self.worker)?);
-                let Some(mut sort) = sort else { return Ok(Received::Nothing) };
+                let Some(mut sort) = lock(&receivers[part]).take() else { return Ok(()) };
                 let progress = sort.finish()?;
                 until_done(progress, || sort.resume())?;
                 let merge = SortedSet::new(vec![sort.into_runs()?]).merge(KeyRange::ALL, &self.worker.reservation, None);
-                Ok(Received::Sorted { merge, rows: RowBatch::new(SHAPE), at: 0, codec: self.codec.clone() })
+                Received::Sorted(Box::new(Sorted { merge, rows: RowBatch::new(SHAPE), at: 0, codec: self.codec.clone() }))
             }
-        }
+        };
+        Ok(())
     }
 
     /// Gives the messages of one vertex of a part; vertices are asked for in order.
@@ -194,21 +214,7 @@ impl<'a, M: Data> Post<'a, M> {
                     }
                 }
             }
-            Received::Sorted { merge, rows, at, codec } => loop {
-                if *at == rows.len() {
-                    rows.clear();
-                    *at = 0;
-                    while merge.pull(rows, 1024, 64 << 10)? == Progress::More && rows.is_empty() {}
-                    if rows.is_empty() {
-                        return Ok(());
-                    }
-                }
-                if rows.key(*at) != vertex.to_be_bytes() {
-                    return Ok(());
-                }
-                into.push(codec.decode(rows.payload(*at))?);
-                *at += 1;
-            },
+            Received::Sorted(sorted) => sorted.take(vertex, into)?,
         }
         Ok(())
     }
@@ -218,5 +224,33 @@ impl<'a, M: Data> Post<'a, M> {
 pub(super) enum Received<M> {
     Nothing,
     Combined(Arc<Mailboxes<M>>, usize),
-    Sorted { merge: MergeReader, rows: RowBatch, at: usize, codec: Codec<M> },
+    Sorted(Box<Sorted<M>>),
+}
+
+/// Messages in the order of their vertices.
+pub(super) struct Sorted<M> {
+    merge: MergeReader,
+    rows: RowBatch,
+    at: usize,
+    codec: Codec<M>,
+}
+
+impl<M: Data> Sorted<M> {
+    fn take(&mut self, vertex: u32, into: &mut Vec<M>) -> Result<()> {
+        loop {
+            if self.at == self.rows.len() {
+                self.rows.clear();
+                self.at = 0;
+                while self.merge.pull(&mut self.rows, 1024, 64 << 10)? == Progress::More && self.rows.is_empty() {}
+                if self.rows.is_empty() {
+                    return Ok(());
+                }
+            }
+            if self.rows.key(self.at) != vertex.to_be_bytes() {
+                return Ok(());
+            }
+            into.push(self.codec.decode(self.rows.payload(self.at))?);
+            self.at += 1;
+        }
+    }
 }

@@ -6,6 +6,7 @@ use crate::graph::engine::kernel::Weights;
 use crate::graph::engine::{Kernel, Prepared, Worker};
 use crate::graph::{Graph, VertexId};
 use fluvial_core::{Data, DataStream, Error, Result};
+use fluvial_operators::ExternalSort;
 use std::sync::Arc;
 
 /// An algorithm as a function of a vertex and the messages that were sent to it (Pregel; Malewicz et al., 2010).
@@ -166,18 +167,24 @@ impl<I: VertexId, V: Data, M: Data> Vertex<'_, '_, I, V, M> {
 
 impl<I: VertexId, V: Data, M: Data> Kernel<I> for VertexCentric<I, V, M> {
     const KIND: &'static str = "vertex-centric";
+    /// Two sorts of messages.
+    const SPARE: [usize; 2] = [ExternalSort::MINIMUM_SEGMENTS; 2];
     type Output = (I, V);
 
     fn weights(&self) -> Weights {
         if self.weighted { Weights::Any } else { Weights::Ignored }
     }
 
+    fn bytes_per_vertex(&self, workers: usize) -> usize {
+        let messages = if self.combine.is_some() { 2 * workers * size_of::<Option<M>>() } else { 0 };
+        32 + size_of::<V>() + messages
+    }
+
     async fn run(&self, worker: &Worker, graph: Prepared) -> Result<()> {
         let lists = if graph.directed { Lists::Targets } else { Lists::Both };
         let [adjacency] = graph.lay_out(worker, [View { lists, simple: false, weighted: self.weighted }], |_, _| ()).await?;
         let post = Post::open(worker, &adjacency, self.combine.clone()).await?;
-        let own = Some(worker.index()).filter(|part| *part < adjacency.parts.len());
-        let vertices = own.map_or(0..0, |part| adjacency.parts[part].vertices());
+        let vertices = post.own().map_or(0..0, |part| adjacency.parts[part].vertices());
         let _charge = worker.charge(vertices.len() * (size_of::<V>() + 1))?;
         let dictionary = &graph.dictionary;
         let mut values: Vec<V> = vertices.clone().map(|vertex| (self.initial)(&I::name(dictionary, vertex))).collect();
@@ -213,8 +220,7 @@ impl<I: VertexId, V: Data, M: Data> Kernel<I> for VertexCentric<I, V, M> {
             if left == 0 {
                 break;
             }
-            received = scope.post.receive(own)?;
-            // Nobody sends before all have taken the sorters of the last superstep.
+            scope.post.receive(&mut received)?;
             worker.barrier().await;
         }
         graph.emit_part::<I, V>(worker, vertices.clone(), |vertex| values[(vertex - vertices.start) as usize].clone()).await

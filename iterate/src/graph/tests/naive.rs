@@ -51,9 +51,8 @@ pub(super) fn scc(case: &Case) -> Vec<u64> {
     for via in 0..vertices.len() {
         for from in 0..vertices.len() {
             if reaches[from][via] {
-                for to in 0..vertices.len() {
-                    reaches[from][to] |= reaches[via][to];
-                }
+                let further = reaches[via].clone();
+                reaches[from].iter_mut().zip(further).for_each(|(there, further)| *there |= further);
             }
         }
     }

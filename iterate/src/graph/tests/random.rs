@@ -1,4 +1,4 @@
-use super::Graph;
+use super::super::Graph;
 use fluvial_core::{Config, Data, DataStream, Env};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -51,7 +51,7 @@ impl Case {
     }
 
     pub(super) fn env(&self) -> Env {
-        Env::new(Config { threads: self.threads, memory: self.threads * 4 << 20, ..Config::default() })
+        Env::new(Config { threads: self.threads, memory: self.threads * (4 << 20), ..Config::default() })
     }
 
     pub(super) fn graph(&self) -> Graph<u64> {
