@@ -217,6 +217,7 @@ fn either_backend_continues_from_what_the_other_has_kept() {
             let states: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "state")).collect();
             let versions: Vec<u8> = states.iter().map(|path| std::fs::read(path).unwrap()[8]).collect();
             assert!(!states.is_empty() && versions.iter().all(|version| *version == 1), "{versions:?}");
+            std::fs::remove_dir_all(room.path("state")).unwrap();
             run(&room, on(then, &after, room.checkpoints().from(RestoreFrom::At(savepoint)))).unwrap();
             assert!(room.results() == expected(), "{workers} workers on {before:?}, {then} on {after:?}");
             // So it is with the job's own checkpoints.
