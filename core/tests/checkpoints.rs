@@ -238,7 +238,7 @@ fn checkpoints_of_state_on_disk_write_what_has_changed() {
     let env = Env::new(Config { state_backend, ..config(2, room.checkpoints().every(Duration::from_millis(100)).keep(3)) });
     let keys = 100_000;
     // Each key once, then a few of them.
-    let numbers = env.generator(move |n| if n < keys { n } else { n % 100 }).count(keys + 20_000).rate(200_000.0);
+    let numbers = env.generator(move |n| if n < keys { n } else { n % 100 }).count(keys + 100_000).rate(200_000.0);
     numbers.stream().key_by(|n| *n).rolling_count().filter(|_| false).for_each(|_| ());
     let report = env.execute("counts").unwrap();
     let infos = CheckpointInfo::list(&room.path("state").display().to_string()).unwrap();
