@@ -217,6 +217,7 @@ fn either_backend_continues_from_what_the_other_has_kept() {
             let states: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "state")).collect();
             let versions: Vec<u8> = states.iter().map(|path| std::fs::read(path).unwrap()[8]).collect();
             assert!(!states.is_empty() && versions.iter().all(|version| *version == 1), "{versions:?}");
+            std::fs::remove_dir_all(room.path("state")).unwrap();
             run(&room, on(then, &after, room.checkpoints().from(RestoreFrom::At(savepoint)))).unwrap();
             assert!(room.results() == expected(), "{workers} workers on {before:?}, {then} on {after:?}");
             // So it is with the job's own checkpoints.
@@ -237,7 +238,7 @@ fn checkpoints_of_state_on_disk_write_what_has_changed() {
     let env = Env::new(Config { state_backend, ..config(2, room.checkpoints().every(Duration::from_millis(100)).keep(3)) });
     let keys = 100_000;
     // Each key once, then a few of them.
-    let numbers = env.generator(move |n| if n < keys { n } else { n % 100 }).count(keys + 20_000).rate(200_000.0);
+    let numbers = env.generator(move |n| if n < keys { n } else { n % 100 }).count(keys + 100_000).rate(200_000.0);
     numbers.stream().key_by(|n| *n).rolling_count().filter(|_| false).for_each(|_| ());
     let report = env.execute("counts").unwrap();
     let infos = CheckpointInfo::list(&room.path("state").display().to_string()).unwrap();

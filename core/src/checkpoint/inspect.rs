@@ -142,11 +142,12 @@ impl StoredState {
     /// # Errors
     /// There is none, or it is damaged.
     pub fn open(at: &str) -> Result<Self> {
-        let place = super::place::parse(at)?;
-        let folder = match checkpoints(&*place)?.last() {
-            Some(id) => folder_of(*id),
-            None => String::new(),
-        };
+        let (place, mut folder) = super::place::locate(at)?;
+        if folder.is_empty()
+            && let Some(id) = checkpoints(&*place)?.last()
+        {
+            folder = folder_of(*id);
+        }
         let manifest = Manifest::read(&*place, &folder)?;
         Ok(Self { place, folder, manifest })
     }

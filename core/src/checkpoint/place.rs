@@ -359,3 +359,17 @@ pub(crate) fn parse(text: &str) -> Result<Arc<dyn Place>> {
         .map_err(|e| wrong(format!("{e} (the features aws, gcp, azure and http of fluvial bring the clients)")))?;
     Ok(Arc::new(ObjectPlace::new(Arc::from(store), prefix)))
 }
+
+/// The place and the folder in it of a checkpoint or savepoint that a text means. The place of a job's checkpoint is that of all of
+/// them, since it may name files of others.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn locate(text: &str) -> Result<(Arc<dyn Place>, String)> {
+    let trimmed = text.trim_end_matches('/');
+    let (above, name) = trimmed.rsplit_once('/').unwrap_or((".", trimmed));
+    if super::manifest::checkpoint_of(name).is_none() {
+        return Ok((parse(text)?, String::new()));
+    }
+    Ok((parse(if above.is_empty() { "/" } else { above })?, name.to_owned()))
+}

@@ -89,7 +89,10 @@ impl RestorePoint {
         let own = existing.iter().find(|id| same_folder(&**place, &folder_of(**id), at));
         let point = match own {
             Some(id) => Self::open(place, folder_of(*id))?,
-            None => Self { own: false, ..Self::open(&super::place::parse(at)?, String::new())? },
+            None => {
+                let (place, folder) = super::place::locate(at)?;
+                Self { own: false, ..Self::open(&place, folder)? }
+            }
         };
         if let Some(last) = existing.last().filter(|last| own != Some(last)) {
             let shown = place.shown(&folder_of(*last));

@@ -25,6 +25,7 @@ mod backend;
 mod generation;
 mod index;
 mod parts;
+mod restore;
 mod rewrite;
 mod run;
 mod runs;
@@ -32,6 +33,8 @@ mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turn;
+mod visit;
 
 pub use backend::StateBackend;
 pub(crate) use backend::{Backend, StateScope};

@@ -1,33 +1,23 @@
 use super::backend::TablePlace;
-use super::generation::{Cached, Frozen, Generation, Keep, NOT_MOVED, UNWRITTEN, write};
+use super::generation::{Cached, Frozen, Generation};
 use super::index::{Address, KeyIndex, NOWHERE};
 use super::rewrite::Rewrite;
-use super::run::{Run, StoredSection, loaded};
-use super::runs::{Runs, address};
+use super::runs::Runs;
 use super::sweep::Sweeping;
-use crate::checkpoint::SectionKind;
 use crate::codec::RecordCodec;
-use crate::operator::DeferredState;
-use crate::state::block::{BLOCK, KeyBlock};
+use crate::state::block::KeyBlock;
 use crate::state::dense::DenseTable;
-use crate::state::heap::Visited;
 use crate::state::key::{INLINE, KeyRef};
-use crate::state::section::{self, RawEntry};
-use crate::state::table::Visit;
+use crate::state::section::RawEntry;
 use crate::stream::Data;
 use crate::{Error, Result, StateSection};
-use fluvial_memory::hash::{hash_bytes, key_group};
-use std::collections::HashSet;
-use std::sync::Arc;
+use fluvial_memory::hash::key_group;
 use std::time::{Duration, Instant};
-use xxhash_rust::xxh3::xxh3_128;
 
 /// Read for an entry of which the length is not known: at first, and at most.
 const READ: (usize, usize) = (64, 4096);
 /// An entry takes longer than this only if the system has to read it.
 const WAITS: Duration = Duration::from_micros(10);
-/// Keys looked up ahead where the order is not ours.
-const AHEAD: usize = 16;
 
 /// A table of state on disk. See the module's head.
 pub(crate) struct DiskTable<V> {
@@ -43,7 +33,7 @@ pub(crate) struct DiskTable<V> {
     /// What was written last: the same as in the runs, where it is not in one of the others.
     pub(super) settled: Generation<V>,
     /// A table to be used again.
-    spare: DenseTable<Cached<V>>,
+    pub(super) spare: DenseTable<Cached<V>>,
     pub(super) rewrite: Option<Rewrite>,
     /// Of the next run.
     pub(super) sequence: u64,
@@ -58,7 +48,7 @@ pub(crate) struct DiskTable<V> {
     /// Whether the last block waited for the disk.
     waits: bool,
     /// Sections to be taken back.
-    given: Vec<StateSection>,
+    pub(super) given: Vec<StateSection>,
     pub(super) sweeping: Sweeping,
 }
 
@@ -252,7 +242,7 @@ impl<V: Data> DiskTable<V> {
 
     /// The place of a key in the young generation, where it can be changed.
     #[inline]
-    fn own(&mut self, key: KeyRef<'_>) -> usize {
+    pub(super) fn own(&mut self, key: KeyRef<'_>) -> usize {
         match self.young.table.find(key) {
             Some(place) => place,
             None => self.take(key),
@@ -346,381 +336,6 @@ impl<V: Data> DiskTable<V> {
         self.changes(place);
         self.len -= 1;
         self.young.table.value_mut(place).value.take()
-    }
-
-    /// Keeps what is in memory within its bounds, and goes on with what has been begun. Called between blocks.
-    pub(crate) fn make_room(&mut self) -> Result<()> {
-        if self.frozen.as_ref().is_some_and(|frozen| frozen.writing.is_done()) {
-            self.settle()?;
-        }
-        let memory = self.place.memory();
-        if self.young.byte_len() > memory / 2 {
-            self.settle()?;
-            self.freeze(Box::new(|_| true));
-        }
-        let frozen = self.frozen.as_ref().map_or(0, Frozen::byte_len);
-        if self.settled.table.len() > 0 && self.young.byte_len() + frozen + self.settled.byte_len() > memory {
-            self.settled.clear();
-        }
-        self.rewrite_some()
-    }
-
-    /// Begins to write the young generation.
-    fn freeze(&mut self, keep: Keep<V>) {
-        let Generation { table, at, heap, dirty } = std::mem::take(&mut self.young);
-        if dirty == 0 {
-            self.settled = Generation { table, at, heap, dirty };
-            return;
-        }
-        self.young.table = std::mem::take(&mut self.spare);
-        let table = Arc::new(table);
-        let writing = write(&self.place, &table, self.sequence, &self.codec, keep);
-        self.sequence += 1;
-        let moved = vec![NOT_MOVED; at.len()];
-        self.frozen = Some(Frozen { table, at, heap, moved, writing });
-    }
-
-    /// Waits for the generation that is being written, and looks for its entries in their run from then on.
-    fn settle(&mut self) -> Result<()> {
-        let Some(Frozen { table, mut at, heap, moved, writing }) = self.frozen.take() else { return Ok(()) };
-        let (run, offsets) = writing.wait()?;
-        let first = match &run {
-            Some(run) => self.runs.open(&run.file, run.bytes)?,
-            None => 0,
-        };
-        let entries = table.entries();
-        for place in 0..entries.len() {
-            if let Some(ahead) = entries.get(place + AHEAD) {
-                self.index[self.group(ahead.value.hash)].prefetch(ahead.value.hash);
-            }
-            let Cached { hash, stored_bytes, dirty, ref value, .. } = entries[place].value;
-            if !dirty {
-                continue;
-            }
-            let (offset, bytes) = offsets[place];
-            let written = (offset, bytes) != UNWRITTEN;
-            let new = if written { address(first, offset) } else { NOWHERE };
-            let key = KeyRef { hash, bytes: entries[place].key.as_slice() };
-            self.replace(key, (at[place], stored_bytes), (new, bytes))?;
-            at[place] = new;
-            match moved[place] {
-                NOT_MOVED if !written && value.is_some() => self.len -= 1,
-                NOT_MOVED => {}
-                young => {
-                    self.young.at[young as usize] = new;
-                    self.young.table.value_mut(young as usize).stored_bytes = bytes;
-                }
-            }
-        }
-        if let Some(run) = run {
-            self.runs.add(run, first);
-        }
-        self.keep_settled(table, at, heap, &offsets);
-        self.plan_rewrite()
-    }
-
-    /// A key's entry is no longer at the first address but at the second.
-    fn replace(&mut self, key: KeyRef<'_>, from: (Address, u32), to: (Address, u32)) -> Result<()> {
-        let group = self.group(key.hash);
-        let mut from = from;
-        if from.0 != NOWHERE && self.rewrite.is_some() && !self.index[group].contains(key.hash, from.0) {
-            // It has been copied since it was read.
-            from = self.find_stored(key)?.unwrap_or((NOWHERE, 0));
-        }
-        let index = &mut self.index[group];
-        match (from.0, to.0) {
-            (NOWHERE, NOWHERE) => {}
-            (NOWHERE, to) => index.insert(key.hash, to),
-            (from, NOWHERE) => drop(index.remove(key.hash, from)),
-            (from, to) => drop(index.relocate(key.hash, from, to)),
-        }
-        self.runs.dies(from.0, from.1);
-        self.runs.lives(to.0, to.1);
-        Ok(())
-    }
-
-    /// Keeps what has been written, as far as there is room.
-    fn keep_settled(&mut self, table: Arc<DenseTable<Cached<V>>>, at: Vec<Address>, heap: usize, offsets: &[(u64, u32)]) {
-        let Ok(mut table) = Arc::try_unwrap(table) else { return };
-        let clean = |entry: &mut Cached<V>, place: usize| {
-            if entry.dirty {
-                let written = offsets[place] != UNWRITTEN;
-                (entry.dirty, entry.stored, entry.stored_bytes) = (false, written, offsets[place].1);
-                if !written {
-                    entry.value = None;
-                }
-            }
-            entry.changes = 0;
-        };
-        let size = Generation::<V>::bytes_of(table.len(), heap);
-        let half = self.place.memory() / 2;
-        if size + self.settled.byte_len() <= half && self.settled.table.len() > 0 {
-            for place in 0..table.len() {
-                let entry = table.entry_mut(place);
-                clean(&mut entry.value, place);
-                let key = KeyRef { hash: entry.value.hash, bytes: entry.key.as_slice() };
-                match self.settled.table.find(key) {
-                    Some(old) => {
-                        self.settled.at[old] = at[place];
-                        let old = self.settled.table.value_mut(old);
-                        self.settled.heap = self.settled.heap - old.heap as usize + entry.value.heap as usize;
-                        *old = entry.value.clone();
-                    }
-                    None => drop(self.settled.add(key, entry.value.clone(), at[place])),
-                }
-            }
-            table.clear();
-            self.spare = table;
-        } else {
-            (0..table.len()).for_each(|place| clean(table.value_mut(place), place));
-            let settled = Generation { table, at, heap, dirty: 0 };
-            self.spare = std::mem::replace(&mut self.settled, settled).table;
-            self.spare.clear();
-        }
-    }
-
-    /// Sets the state aside as of now, without the changes for which `keep` is false when they are written.
-    pub(crate) fn snapshot(&mut self, keep: impl Fn(&V) -> bool + Send + 'static) -> Result<DeferredState> {
-        self.check()?;
-        self.settle()?;
-        if self.young.dirty > 0 {
-            self.freeze(Box::new(keep));
-        }
-        let mut runs: Vec<Arc<Run>> = self.runs.list.iter().map(|listed| listed.run.clone()).collect();
-        let (label, groups) = (self.place.label.clone(), self.place.groups.clone());
-        let writing = self.frozen.as_ref().map(|frozen| frozen.writing.clone());
-        Ok(Box::new(move |sink| {
-            if let Some(writing) = writing {
-                runs.extend(writing.wait()?.0);
-            }
-            for group in groups {
-                for run in &runs {
-                    if let Ok(place) = run.sections.binary_search_by_key(&Some(group), |section| section.key_group()) {
-                        sink(label.section(run, place))?;
-                    }
-                }
-            }
-            Ok(())
-        }))
-    }
-
-    /// Takes back a section, once all are there.
-    pub(crate) fn take_back(&mut self, section: &StateSection) -> Result<()> {
-        self.codec.reading(section)?;
-        self.given.push(section.clone());
-        Ok(())
-    }
-
-    /// Takes back the sections that were given. Where they are runs of such tables, of key groups that this one has, they are used as
-    /// they are; what they hold is taken over entry by entry otherwise.
-    ///
-    /// # Errors
-    /// A key whose group this table does not have; a value of another type; a section that is damaged.
-    pub(crate) fn restored(&mut self) -> Result<()> {
-        let sections = std::mem::take(&mut self.given);
-        let mut runs: Vec<Arc<Run>> = Vec::new();
-        let mut adopted = true;
-        for section in &sections {
-            let same = section.schema == self.place.label.schema && section.keys == self.place.label.keys;
-            match &section.stored {
-                Some(stored) if same && stored.kind() == SectionKind::Changes => {
-                    if !runs.iter().any(|run| Arc::ptr_eq(run, &stored.run)) {
-                        runs.push(stored.run.clone());
-                    }
-                }
-                _ => adopted = false,
-            }
-        }
-        let handed: usize = runs.iter().map(|run| run.sections.len()).sum();
-        if adopted && self.len == 0 && self.runs.list.is_empty() && handed == sections.len() {
-            runs.sort_by_key(|run| run.sequence);
-            self.adopt(runs)
-        } else {
-            self.import(sections)
-        }
-    }
-
-    /// Begins with runs of an earlier table that had the same key groups.
-    fn adopt(&mut self, runs: Vec<Arc<Run>>) -> Result<()> {
-        for run in runs {
-            self.sequence = self.sequence.max(run.sequence + 1);
-            let first = self.runs.open(&run.file, run.bytes)?;
-            self.runs.add(run, first);
-        }
-        // A key's last entry counts, so the last run is looked at first. Keys are told apart by 128 bits of hash: that two
-        // of a group agree in them is less likely than that the disk lies.
-        let mut seen: HashSet<u128> = HashSet::new();
-        let mut bytes = Vec::new();
-        for (group, at) in self.place.groups.clone().zip(0..) {
-            seen.clear();
-            for number in (0..self.runs.list.len()).rev() {
-                let listed = &self.runs.list[number];
-                let (run, first) = (listed.run.clone(), listed.first);
-                let Ok(place) = run.sections.binary_search_by_key(&Some(group), |section| section.key_group()) else { continue };
-                run.read(place, &mut bytes)?;
-                let base = run.sections[place].offset;
-                let mut offset = 0;
-                while offset < bytes.len() {
-                    let cut = || run.file.error(format!("damaged: the entry at byte {} is cut off", base + offset as u64));
-                    let entry = RawEntry::first(&bytes[offset..]).ok_or_else(cut)?;
-                    if (number == 0 && seen.is_empty()) || seen.insert(xxh3_128(entry.key)) {
-                        if entry.value.is_some() {
-                            let address = address(first, base + offset as u64);
-                            self.index[at].insert(hash_bytes(entry.key), address);
-                            self.runs.lives(address, entry.bytes.len() as u32);
-                            self.len += 1;
-                        }
-                    }
-                    offset += entry.bytes.len();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes over what sections hold.
-    fn import(&mut self, mut sections: Vec<StateSection>) -> Result<()> {
-        sections.sort_by_key(|section| (section.key_group, section.stored.as_ref().map_or(0, StoredSection::sequence)));
-        let groups = self.place.groups.clone();
-        for section in sections {
-            let (_, _, section) = loaded(section)?;
-            let values = self.codec.reading(&section)?;
-            let mut at = 0;
-            let mut since = 0;
-            while at < section.bytes.len() {
-                let entry = RawEntry::first(&section.bytes[at..]).ok_or_else(|| section::cut_off(&section.name, at))?;
-                at += entry.bytes.len();
-                let key = KeyRef::new(entry.key);
-                section::check_group(&section.name, key.hash, &groups)?;
-                match entry.value {
-                    Some(value) => self.insert(key, values.decode(value)?),
-                    None => drop(self.remove(key)),
-                }
-                since += 1;
-                if since % 64 == 0 {
-                    self.make_room()?;
-                }
-            }
-            self.make_room()?;
-            self.check()?;
-        }
-        Ok(())
-    }
-
-    /// Hands all entries to a function, group by group.
-    ///
-    /// # Errors
-    /// A run that cannot be read; what the function says.
-    pub(crate) fn each(&mut self, mut f: impl FnMut(&[u8], &V) -> Result<()>) -> Result<()> {
-        self.check()?;
-        self.finish_rewrite()?;
-        let mut bytes = Vec::new();
-        for (group, at) in self.place.groups.clone().zip(0..) {
-            for listed in &self.runs.list {
-                let run = &listed.run;
-                let Ok(place) = run.sections.binary_search_by_key(&Some(group), |section| section.key_group()) else { continue };
-                run.read(place, &mut bytes)?;
-                let base = run.sections[place].offset;
-                let mut offset = 0;
-                while let Some(entry) = RawEntry::first(&bytes[offset..]) {
-                    let key = KeyRef::new(entry.key);
-                    let address = address(listed.first, base + offset as u64);
-                    offset += entry.bytes.len();
-                    if let Some(value) = entry.value
-                        && self.index[at].contains(key.hash, address)
-                        && !self.shadows(key)
-                    {
-                        f(key.bytes, &self.codec.decode(value)?)?;
-                    }
-                }
-            }
-        }
-        if let Some(frozen) = &self.frozen {
-            for entry in frozen.table.entries() {
-                let key = KeyRef { hash: entry.value.hash, bytes: entry.key.as_slice() };
-                if let Some(value) = &entry.value.value
-                    && self.young.table.find(key).is_none()
-                {
-                    f(key.bytes, value)?;
-                }
-            }
-        }
-        for entry in self.young.table.entries() {
-            if let Some(value) = &entry.value.value {
-                f(entry.key.as_slice(), value)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// As [`StateTable::visit`](crate::state::StateTable::visit).
-    pub(crate) fn visit(
-        &mut self,
-        visit: &mut Visit,
-        count: usize,
-        mut f: impl FnMut(KeyRef<'_>, &mut V) -> Visited,
-    ) -> Result<bool> {
-        if visit.group == 0 && visit.keys.is_empty() {
-            self.check()?;
-            self.settle()?;
-            let fresh = self.young.table.entries().iter().zip(&self.young.at);
-            let fresh = fresh.filter(|(entry, at)| **at == NOWHERE && entry.value.value.is_some());
-            visit.fresh = fresh.map(|(entry, _)| entry.key.clone()).collect();
-            visit.fresh.sort_by_cached_key(|key| std::cmp::Reverse(key_group(hash_bytes(key.as_slice()))));
-        }
-        let mut block = KeyBlock::default();
-        let mut left = count;
-        loop {
-            if visit.keys.is_empty() {
-                if visit.group == self.index.len() {
-                    return Ok(false);
-                }
-                self.keys_of(visit)?;
-                visit.group += 1;
-                continue;
-            }
-            if left == 0 {
-                return Ok(true);
-            }
-            let keys = visit.keys.split_off(visit.keys.len().saturating_sub(BLOCK.min(left)));
-            left -= keys.len();
-            block.encode(keys.iter(), |key, out| out.extend_from_slice(key.as_slice()));
-            self.fetch_block(&block)?;
-            for i in 0..keys.len() {
-                let key = block.get(i);
-                let place = self.own(key);
-                let Some(value) = &mut self.young.table.value_mut(place).value else { continue };
-                match f(key, value) {
-                    Visited::Same => {}
-                    Visited::Changed => self.changes(place),
-                    Visited::Done => drop(self.remove(key)),
-                }
-            }
-        }
-    }
-
-    /// Finds the keys of a visit's next group.
-    fn keys_of(&mut self, visit: &mut Visit) -> Result<()> {
-        self.finish_rewrite()?;
-        let (at, group) = (visit.group, self.place.groups.start + visit.group as u16);
-        let mut bytes = Vec::new();
-        for listed in &self.runs.list {
-            let run = &listed.run;
-            let Ok(place) = run.sections.binary_search_by_key(&Some(group), |section| section.key_group()) else { continue };
-            run.read(place, &mut bytes)?;
-            let base = address(listed.first, run.sections[place].offset);
-            let mut offset = 0;
-            while let Some(entry) = RawEntry::first(&bytes[offset..]) {
-                if entry.value.is_some() && self.index[at].contains(hash_bytes(entry.key), base + offset as u64) {
-                    visit.keys.push(entry.key.into());
-                }
-                offset += entry.bytes.len();
-            }
-        }
-        while let Some(key) = visit.fresh.pop_if(|key| key_group(hash_bytes(key.as_slice())) <= group) {
-            visit.keys.push(key);
-        }
-        Ok(())
     }
 
     pub(super) fn shadows(&self, key: KeyRef<'_>) -> bool {
