@@ -124,11 +124,11 @@ impl LoopState {
     /// The values of the last superstep as bytes; none before the first has ended.
     pub(super) fn stored_values(&self, aggregates: &[Box<dyn ErasedAggregate>]) -> crate::Result<Vec<Vec<u8>>> {
         let states = self.aggregates.borrow();
-        let last = |(i, aggregate): (usize, &Box<dyn ErasedAggregate>)| {
+        let stored = aggregates.iter().enumerate().filter_map(|(i, aggregate)| {
             let value = states.get(i).and_then(|state| state.last.as_ref())?;
             Some(aggregate.store(value.as_ref()))
-        };
-        aggregates.iter().enumerate().filter_map(last).collect()
+        });
+        stored.collect()
     }
 
     /// What the operators of the loop on this worker have in common: made by the first that asks.

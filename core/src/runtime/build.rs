@@ -151,14 +151,14 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
                 None if job.in_loop[node.id] => Role::InLoop,
                 None => Role::Plain,
             };
-            Harness::Operator(OperatorHarness::new(instance, operator(factory), role, inlets).constant(constant))
+            Harness::operator(OperatorHarness::new(instance, operator(factory), role, inlets).constant(constant))
         }
         NodeKind::TimestampAssigner(factory) => {
-            Harness::Operator(OperatorHarness::new(instance, operator(factory), Role::Assigner, inlets))
+            Harness::operator(OperatorHarness::new(instance, operator(factory), Role::Assigner, inlets))
         }
-        NodeKind::LoopExit => Harness::Operator(OperatorHarness::new(instance, Some(Box::new(Pass)), Role::LoopExit, inlets)),
+        NodeKind::LoopExit => Harness::operator(OperatorHarness::new(instance, Some(Box::new(Pass)), Role::LoopExit, inlets)),
         NodeKind::LoopHead => {
-            Harness::Operator(OperatorHarness::new(instance, Some(Box::new(Pass)), Role::LoopHead(feedback), inlets))
+            Harness::operator(OperatorHarness::new(instance, Some(Box::new(Pass)), Role::LoopHead(feedback), inlets))
         }
         NodeKind::IterationHead(factory) => {
             let head = make(job, node, || factory(&context));
@@ -187,12 +187,16 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
 /// One of the harnesses.
 enum Harness {
     Source(SourceHarness),
-    Operator(OperatorHarness),
+    Operator(Box<OperatorHarness>),
     StreamingHead(StreamingHead),
     LockstepHead(LockstepHead),
 }
 
 impl Harness {
+    fn operator(harness: OperatorHarness) -> Self {
+        Self::Operator(Box::new(harness))
+    }
+
     fn instance(&mut self) -> &mut Instance {
         match self {
             Self::Source(harness) => &mut harness.instance,

@@ -159,7 +159,7 @@ mod tests {
     /// Few different tags, so that keys share them.
     fn hash(key: u32) -> u64 {
         let hash = hash_bytes(&key.to_le_bytes());
-        if key % 3 == 0 { hash & !(0xff_fff0 << 20) } else { hash }
+        if key.is_multiple_of(3) { hash & !(0xff_fff0 << 20) } else { hash }
     }
 
     proptest! {

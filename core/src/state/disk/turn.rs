@@ -122,18 +122,18 @@ impl<V: Data> DiskTable<V> {
         let size = Generation::<V>::bytes_of(table.len(), heap);
         let half = self.place.memory() / 2;
         if size + self.settled.byte_len() <= half && self.settled.table.len() > 0 {
-            for place in 0..table.len() {
+            for (place, &address) in at.iter().enumerate().take(table.len()) {
                 let entry = table.entry_mut(place);
                 clean(&mut entry.value, place);
                 let key = KeyRef { hash: entry.value.hash, bytes: entry.key.as_slice() };
                 match self.settled.table.find(key) {
                     Some(old) => {
-                        self.settled.at[old] = at[place];
+                        self.settled.at[old] = address;
                         let old = self.settled.table.value_mut(old);
                         self.settled.heap = self.settled.heap - old.heap as usize + entry.value.heap as usize;
                         *old = entry.value.clone();
                     }
-                    None => drop(self.settled.add(key, entry.value.clone(), at[place])),
+                    None => drop(self.settled.add(key, entry.value.clone(), address)),
                 }
             }
             table.clear();

@@ -1,6 +1,6 @@
 //! Tables and handles, on each state backend: the same files as modules of `in_memory` and `on_disk`.
 
-#[cfg(test)]
+#[expect(clippy::duplicate_mod, reason = "the same tests, once for each backend")]
 mod in_memory;
 mod on_disk;
 mod stored;
