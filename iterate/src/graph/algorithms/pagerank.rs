@@ -1,3 +1,4 @@
+use crate::graph::engine::array::Array32;
 use crate::graph::engine::build::{Lists, View};
 use crate::graph::engine::{Kernel, Prepared, Worker};
 use crate::graph::{Graph, VertexId};
@@ -77,6 +78,10 @@ impl<I: VertexId> Kernel<I> for PageRank<I> {
     const KIND: &'static str = "pagerank";
     type Output = (I, f64);
 
+    fn bytes_per_vertex(&self, workers: usize) -> usize {
+        48 + 4 * workers
+    }
+
     fn check(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.damping) {
             return Err(Error::Plan(format!("pagerank: the damping factor is {}, expected a number from 0 to 1", self.damping)));
@@ -95,12 +100,22 @@ impl<I: VertexId> Kernel<I> for PageRank<I> {
         let degrees = worker.small(count).await?;
         let view = View { lists: if graph.directed { Lists::Sources } else { Lists::Both }, simple: false, weighted: false };
         let directed = graph.directed;
+        // Each worker counts for itself: the counters of the few vertices with most edges would go from core to core.
+        let mine = Array32::zeros(&worker.reservation, if directed { count } else { 0 })?;
         let counted = |source: u32, _: u32| {
             if directed {
-                degrees[source as usize].fetch_add(1, Relaxed);
+                let degree = &mine[source as usize];
+                degree.store(degree.load(Relaxed) + 1, Relaxed);
             }
         };
         let [adjacency] = graph.lay_out(worker, [view], counted).await?;
+        let counts = worker.gather(mine).await?;
+        if directed {
+            for vertex in worker.share_of(count) {
+                degrees[vertex].store(counts.iter().map(|counts| counts[vertex].load(Relaxed)).sum(), Relaxed);
+            }
+        }
+        drop(counts);
         let ranks = worker.large(count).await?;
         // What each vertex gives along each of its edges: of the last round, and of this one.
         let mut shares = [worker.large(count).await?, worker.large(count).await?];

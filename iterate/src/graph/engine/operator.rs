@@ -48,10 +48,14 @@ impl<I: VertexId, K: Kernel<I>> GraphOperator<I, K> {
         kernel.check()?;
         let reservation = context.reserve(BUFFERS)?;
         let spare = [context.reserve(K::SPARE[0])?, context.reserve(K::SPARE[1])?];
+        // Of its own: what the workers have in common may outlive them by a moment, and must hold nothing that another job waits for.
+        let heap = context.memory.reserve(&context.name, 0)?;
         let common = context.shared(|| Common {
             team: Arc::new(Team::new(context.local_workers)),
-            ledger: Arc::new(Ledger::new(reservation.limit())),
-            interner: Interner::new(&reservation),
+            ledger: Arc::new(Ledger::new(
+                reservation.limit().saturating_sub(context.local_workers * (K::SPARE[0] + K::SPARE[1])),
+            )),
+            interner: Interner::new(&heap),
             chunks: Mutex::default(),
         });
         let pulse = Rc::new(Pulse::new());
