@@ -17,7 +17,7 @@ pub const GROUPS: [[&str; 4]; 3] =
 pub fn purchase(n: u64) -> (u64, &'static str) {
     let user = n % 500;
     let draw = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
-    let group = if draw % 9 == 0 { draw / 9 % 3 } else { user % 3 };
+    let group = if draw.is_multiple_of(9) { draw / 9 % 3 } else { user % 3 };
     (user, GROUPS[group as usize][(draw / 27 % 4) as usize])
 }
 

@@ -186,17 +186,15 @@ where
             return Ok(None);
         }
         resident.owned += owned;
-        if resident.records.len() == resident.records.capacity()
+        let full = resident.records.len() == resident.records.capacity()
             || (resident.records.len() + 1) * 4 > resident.slots.len() * 3
-            || resident.bytes() > resident.charged
-        {
-            if !self.grow(partition)? {
-                if stays {
-                    return Err(self.too_small(partition));
-                }
-                self.evict(partition)?;
-                return Ok(Some(record));
+            || resident.bytes() > resident.charged;
+        if full && !self.grow(partition)? {
+            if stays {
+                return Err(self.too_small(partition));
             }
+            self.evict(partition)?;
+            return Ok(Some(record));
         }
         let Some(resident) = &mut self.partitions[partition].resident else { return Ok(Some(record)) };
         insert(&mut resident.slots, hash, resident.records.len());

@@ -127,7 +127,7 @@ fn outputs<L: OnlineLearner>(leaving: &DataStream<Leaving<L>>, options: OnlineOp
     }
     let finals = only(leaving, |l| match l {
         Leaving::Final(part) => Some(Last::Part(part)),
-        Leaving::Version(version) => Some(Last::Version(version)),
+        Leaving::Version(version) => Some(Last::Version(Box::new(version))),
         _ => None,
     });
     let versions = finals
@@ -284,7 +284,7 @@ impl<L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> ProcessFuncti
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound(serialize = "L: Serialize", deserialize = "L: Deserialize<'de>"))]
 enum Last<L> {
-    Version(ModelVersion),
+    Version(Box<ModelVersion>),
     Part(Part<L>),
 }
 
@@ -304,7 +304,7 @@ impl<L: OnlineLearner> ProcessFunction<Last<L>> for Finish<L> {
             Last::Part(part) => self.parts.add(part),
             Last::Version(version) => {
                 self.last.set(vec![version.version]);
-                context.emit(version);
+                context.emit(*version);
             }
         }
         Ok(())
