@@ -28,6 +28,9 @@ struct Detect {
     detector: OperatorList<MovingStatistics>,
 }
 
+/// Measurements of which a mean and a deviation say something.
+const ENOUGH: u64 = 100;
+
 impl ProcessFunction<Measurement> for Detect {
     type Output = Anomaly;
 
@@ -35,8 +38,9 @@ impl ProcessFunction<Measurement> for Detect {
         if self.detector.is_empty() {
             self.detector.add(MovingStatistics::new(1, MovingParams { threshold: 0.999_99, ..MovingParams::default() })?);
         }
-        let said = self.detector.update(|d| d[0].test_then_train(Row::Dense(&[measurement.value]), f64::NAN));
-        if said.value > 0.0 {
+        let (said, seen) =
+            self.detector.update(|d| (d[0].test_then_train(Row::Dense(&[measurement.value]), f64::NAN), d[0].records()));
+        if said.value > 0.0 && seen > ENOUGH {
             context.emit(Anomaly { measurement, score: said.score });
         }
         Ok(())

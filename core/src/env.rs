@@ -13,7 +13,7 @@ use fluvial_memory::{Compression, MemoryManager, SpillConfig, SpillManager};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Builds and runs jobs. Cheap to clone; clones are the same environment.
 ///
@@ -269,7 +269,7 @@ impl Env {
     ) -> Result<JobReport> {
         // All at once, so that no operator that takes more than its minimum leaves another without.
         let segments = graph.nodes.iter().map(|n| n.memory).sum::<usize>() * self.config().threads;
-        let pot = session.memory.reserve(&format!("job {name}"), segments)?;
+        let pot = session.memory.reserve_within(PATIENCE, &format!("job {name}"), segments)?;
         let backend = self.state_backend(checkpointed.as_ref(), streaming)?;
         let lowered =
             graph.lower(name, &session.spill, &pot, (&self.config().clock, streaming), (&backend, checkpointed.is_some()));
@@ -442,6 +442,9 @@ impl Drop for OpenStore {
         self.store.close();
     }
 }
+
+/// How long a job waits for memory that the one before it has not given back: blocks that are being written.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A panic while one of these locks is held leaves nothing half-changed: they guard single pushes.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

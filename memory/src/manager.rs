@@ -13,7 +13,8 @@ use crate::arena::{Arena, HUGE};
 use crate::buddy::Buddy;
 use crate::reservation::{Reservation, ReservationShared};
 use crate::{Error, Result, SEGMENT_SIZE};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 /// How many times the budget is reserved in addresses.
 const ADDRESS_FACTOR: usize = 4;
@@ -43,6 +44,8 @@ pub(crate) struct ManagerShared {
     pub(crate) arena: Arena,
     budget: usize,
     state: Mutex<State>,
+    /// Told when segments are discharged.
+    freed: Condvar,
 }
 
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl MemoryManager {
             gone: Vec::new(),
         };
         let arena = Arena::map(addresses, segments)?;
-        Ok(Self { shared: Arc::new(ManagerShared { arena, budget: segments, state: Mutex::new(state) }) })
+        Ok(Self { shared: Arc::new(ManagerShared { arena, budget: segments, state: Mutex::new(state), freed: Condvar::new() }) })
     }
 
     /// Reserves `minimum` segments for `operator`, to be grown as the pool allows.
@@ -109,6 +112,21 @@ impl MemoryManager {
             });
         }
         Ok(self.shared.adopt(operator, minimum))
+    }
+
+    /// As [`MemoryManager::reserve`], but waits up to `patience` for what others are about to give back: a job that has ended may still
+    /// have blocks on their way to disk.
+    ///
+    /// # Errors
+    /// [`Error::BudgetTooSmall`] if the minimum is still not free then; at once if it is more than the budget.
+    pub fn reserve_within(&self, patience: Duration, operator: &str, minimum: usize) -> Result<Reservation> {
+        let shared = &self.shared;
+        if minimum <= shared.budget {
+            let state = shared.lock();
+            let full = |state: &mut State| state.charged + minimum > shared.budget;
+            drop(shared.freed.wait_timeout_while(state, patience, full).unwrap_or_else(PoisonError::into_inner));
+        }
+        self.reserve(operator, minimum)
     }
 
     /// The budget in bytes.
@@ -169,6 +187,7 @@ impl ManagerShared {
 
     pub(crate) fn discharge(&self, n: usize) {
         self.lock().charged -= n;
+        self.freed.notify_all();
     }
 
     /// Asks the largest holder other than `asker` to give up some of what it holds.
@@ -242,6 +261,8 @@ impl ManagerShared {
             Some(g) => g.peak = g.peak.max(usage.peak),
             None => state.gone.push(Usage { held: 0, ..usage }),
         }
+        drop(state);
+        self.freed.notify_all();
     }
 
     /// Gives touched free pages back to the system until what can be resident is within the budget.
@@ -321,6 +342,20 @@ mod tests {
         drop(held);
         drop(a);
         assert_eq!(manager.available(), manager.budget());
+    }
+
+    #[test]
+    fn a_reservation_waits_for_what_is_given_back() {
+        let manager = MemoryManager::new(16 * SEGMENT_SIZE).unwrap();
+        let first = manager.reserve("first", 10).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| manager.reserve_within(Duration::from_secs(60), "second", 10).map(drop));
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
+        let _held = manager.reserve("first", 10).unwrap();
+        assert!(manager.reserve_within(Duration::ZERO, "second", 10).is_err());
+        assert!(manager.reserve_within(Duration::from_secs(60), "second", 17).is_err());
     }
 
     #[test]

@@ -290,7 +290,8 @@ mod tests {
         let count = |m: &[Vec<bool>], item: usize| m.iter().filter(|row| row[item]).count() as u64;
         let ratio = |i: usize, j: usize| {
             let k11 = p.iter().zip(a).filter(|(x, y)| x[i] && y[j]).count() as u64;
-            if (same && i == j) || k11 == 0 {
+            // Only what comes together more often than by chance.
+            if (same && i == j) || k11 * users <= count(p, i) * count(a, j) {
                 return 0.0;
             }
             let (k12, k21) = (count(p, i) - k11, count(a, j) - k11);

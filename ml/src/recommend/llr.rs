@@ -19,8 +19,12 @@ fn x_log_x(x: u64) -> f64 {
     if x == 0 { 0.0 } else { x as f64 * (x as f64).ln() }
 }
 
-/// The ratio of two items that `together` users have, of `a` and `b` users that have each, of `users` in all.
+/// The ratio of two items that `together` users have, of `a` and `b` users that have each, of `users` in all. 0 where they come together
+/// no more often than by chance: that users of one avoid the other is as surprising, but nothing to recommend it for.
 pub(super) fn of_counts(together: u64, a: u64, b: u64, users: u64) -> f64 {
+    if u128::from(together) * u128::from(users) <= u128::from(a) * u128::from(b) {
+        return 0.0;
+    }
     let neither = (users + together).saturating_sub(a + b);
     log_likelihood_ratio(together, a.saturating_sub(together), b.saturating_sub(together), neither)
 }

@@ -113,6 +113,8 @@ fn with<P: Parameters + 'static, L: OnlineLearner>(
     if let Some(area) = outcome.area() {
         overall.insert("roc_auc".into(), area);
     }
+    // It stands above them.
+    overall.remove("records");
     let windows: Vec<Figures> = prequential.windows().iter().map(|w| figures(kind, w, labels.is_some())).collect();
     let report = Report {
         algorithm,
@@ -144,7 +146,7 @@ fn with<P: Parameters + 'static, L: OnlineLearner>(
             records: version.records,
             seconds,
             settings: settings.clone(),
-            metrics: overall.clone(),
+            metrics: BTreeMap::clone(&overall),
             created: version.time,
         };
         Pipeline::new(schema, training, vec![transform], version.model).save(path)?;

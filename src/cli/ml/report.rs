@@ -2,11 +2,50 @@ use fluvial_core::{Error, Result};
 use fluvial_ml::{
     Confusion, Frame, Labels, LinearTask, Model, Pipeline, RegressionSums, log_loss, roc_auc, silhouette, sum_of_squared_errors,
 };
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 
-pub type Figures = BTreeMap<String, f64>;
+/// Figures by name.
+#[derive(Clone, Debug, Default)]
+pub struct Figures(BTreeMap<String, f64>);
+
+impl Figures {
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Deref for Figures {
+    type Target = BTreeMap<String, f64>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Figures {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+/// Counts are whole numbers in JSON too.
+const COUNT: &str = "records";
+
+impl Serialize for Figures {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (name, value) in &self.0 {
+            match name.as_str() {
+                COUNT => map.serialize_entry(name, &(*value as u64))?,
+                _ => map.serialize_entry(name, value)?,
+            }
+        }
+        map.end()
+    }
+}
 
 /// Rows of which a silhouette is computed: it compares all pairs.
 const SILHOUETTE_ROWS: usize = 2000;
@@ -110,7 +149,7 @@ fn failed(path: &Path, message: impl ToString) -> Error {
 }
 
 /// Figures on one line.
-pub fn line(figures: &Figures) -> String {
+pub fn line(figures: &BTreeMap<String, f64>) -> String {
     figures.iter().map(|(name, value)| format!("{name} {}", short(*value))).collect::<Vec<_>>().join(", ")
 }
 

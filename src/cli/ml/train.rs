@@ -24,7 +24,7 @@ struct Report<'a> {
     records_per_second: f64,
     settings: &'a BTreeMap<String, String>,
     /// Of the learner: its objective, and how far from the optimum it is.
-    learner: &'a Figures,
+    learner: &'a BTreeMap<String, f64>,
     train: &'a Figures,
     #[serde(skip_serializing_if = "Option::is_none")]
     test: Option<&'a Figures>,
