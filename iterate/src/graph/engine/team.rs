@@ -29,7 +29,8 @@ pub(crate) struct Team {
     spins: bool,
     arrived: AtomicUsize,
     passed: AtomicUsize,
-    waiting: Mutex<Vec<Waker>>,
+    /// Who waits, and at which barrier.
+    waiting: Mutex<Vec<(usize, Waker)>>,
     told: [Vec<Slot>; 2],
     given: [Vec<Given>; 2],
     /// Of the pieces of work that are dealt: the next one.
@@ -88,7 +89,14 @@ impl Member {
             team.arrived.store(0, Relaxed);
             // The counter first: whoever looks for it under the lock and finds it as it was is woken.
             team.passed.store(turn + 1, Release);
-            lock(&team.waiting).drain(..).for_each(|wake| wake());
+            // Who has passed already may be waiting at the next barrier: that wake-up is not for now.
+            lock(&team.waiting).retain(|(barrier, wake)| {
+                let stays = *barrier > turn;
+                if !stays {
+                    wake();
+                }
+                stays
+            });
         } else {
             let since = Instant::now();
             let mut looks = 0u32;
@@ -109,7 +117,7 @@ impl Member {
                     return Poll::Ready(());
                 }
                 if !std::mem::replace(&mut registered, true) {
-                    waiting.push(self.waker.clone());
+                    waiting.push((turn, self.waker.clone()));
                 }
                 self.pulse.wait();
                 Poll::Pending
@@ -175,4 +183,43 @@ fn take<T: Send + Sync + 'static>(given: &Given) -> Result<Arc<T>> {
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::Context;
+    use std::thread;
+
+    /// Polls a kernel as an operator does: when it waits, its thread sleeps until it is woken.
+    fn drive(kernel: impl Future<Output = ()>) {
+        let mut kernel = pin!(kernel);
+        while kernel.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending() {
+            let before = Instant::now();
+            thread::park_timeout(Duration::from_secs(30));
+            assert!(before.elapsed() < Duration::from_secs(30), "nobody woke it");
+        }
+    }
+
+    #[test]
+    fn nobody_misses_the_end_of_a_barrier() {
+        const BARRIERS: u64 = 20_000;
+        let team = Arc::new(Team { spins: false, ..Team::new(3) });
+        thread::scope(|scope| {
+            for index in 0..3 {
+                let team = team.clone();
+                scope.spawn(move || {
+                    let thread = thread::current();
+                    let member = Member::new(team, index, Arc::new(move || thread.unpark()), Rc::new(Pulse::new()));
+                    drive(async {
+                        for turn in 0..BARRIERS {
+                            let sum = |all: &mut dyn Iterator<Item = [u64; SLOTS]>| all.map(|told| told[0]).sum::<u64>();
+                            assert_eq!(member.tell([turn * (index as u64 + 1), 0, 0, 0], sum).await, turn * 6);
+                        }
+                    });
+                });
+            }
+        });
+    }
 }
