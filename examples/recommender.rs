@@ -16,7 +16,8 @@ pub const GROUPS: [[&str; 4]; 3] =
 /// Purchase `n` of the shop: its user buys of one group, now and then of another.
 pub fn purchase(n: u64) -> (u64, &'static str) {
     let user = n % 500;
-    let draw = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    let mixed = (n ^ (n << 21)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let draw = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33;
     let group = if draw.is_multiple_of(9) { draw / 9 % 3 } else { user % 3 };
     (user, GROUPS[group as usize][(draw / 27 % 4) as usize])
 }

@@ -67,7 +67,8 @@ fn state_on_disk_gives_the_same_results() {
     let disk = ["--state-backend", "disk", "--state-memory", "64KiB"];
     assert_eq!(run(folder.path(), "disk", &disk), run(folder.path(), "memory", &[]));
     let state = folder.path().join("too-little").to_str().unwrap().to_owned();
-    let too_little = ["--out", "-", "--checkpoints", &state, "--state-backend", "disk", "--state-memory", "1KiB"];
+    let out = folder.path().join("nothing").to_str().unwrap().to_owned();
+    let too_little = ["--out", &out, "--checkpoints", &state, "--state-backend", "disk", "--state-memory", "1KiB"];
     let error = fails(&[&QUERY[..], &too_little].concat());
     assert!(error.contains("state memory: 1024 bytes given, at least 65536 are needed"), "{error}");
 }

@@ -127,7 +127,8 @@ fn with<P: Parameters + 'static, L: OnlineLearner>(
         overall: overall.clone(),
         p50_ns: evaluation.timings.percentile(0.5),
         p99_ns: evaluation.timings.percentile(0.99),
-        model_versions: evaluation.versions,
+        // Of workers that learn together, the versions are those of the merged model.
+        model_versions: evaluation.versions.max(outcome.last_version().map_or(0, |last| last.version)),
         window: WINDOW,
         windows,
     };
