@@ -58,8 +58,10 @@ pub(super) struct OperatorHarness {
     supersteps: Option<Supersteps>,
     /// Of an operator of common supersteps: the inputs that come from outside the loop.
     constant: Vec<bool>,
-    /// Its batches of later supersteps.
+    /// Its batches of supersteps that it is not in yet, or that have not begun on this worker.
     ahead: VecDeque<Stashed>,
+    /// How many supersteps have begun on this worker, as of this activation.
+    begun: u64,
     ticker: Ticker,
     /// Whether work beside the operator's calls has been looked at in this activation.
     looked: bool,
@@ -158,6 +160,7 @@ impl OperatorHarness {
             supersteps,
             constant: Vec::new(),
             ahead: VecDeque::new(),
+            begun: 0,
             ticker: Ticker::default(),
             looked: false,
             finished: false,
@@ -210,6 +213,7 @@ impl OperatorHarness {
         if self.finished {
             return Ok(());
         }
+        self.look_at_head();
         let view = View::of(frontiers);
         let (mut steps, mut blocked) = (0u32, false);
         self.looked = false;
@@ -316,7 +320,7 @@ impl OperatorHarness {
                 self.stash.entry(time.epoch).or_default().push_back(stashed);
                 return Ok(Step::Worked);
             }
-            if lockstep && time.superstep > self.instance.at().superstep {
+            if lockstep && !self.constant[input] && self.is_ahead(&time) {
                 self.ahead.push_back(Stashed { input, time, batch, _room: Permit::None });
                 return Ok(Step::Worked);
             }
@@ -403,8 +407,7 @@ impl OperatorHarness {
     fn end_of_superstep(&mut self, view: &View<'_>) -> Result<Option<Step>> {
         let current = self.instance.at().superstep;
         // A loop's end may be seen before that of its last superstep, where nobody waits for this operator.
-        let begun = || self.instance.job.lockstep[self.instance.node].map_or(0, lockstep_head::begun);
-        let over = if view.all_ended { begun() > current } else { view.superstep > current };
+        let over = if view.all_ended { self.begun > current } else { view.superstep > current };
         if !over || self.had_ended || self.held_back().any(|s| s.time.superstep <= current) {
             return Ok(None);
         }
@@ -418,10 +421,31 @@ impl OperatorHarness {
             self.ready = freed;
             return;
         }
-        let current = self.instance.at().superstep;
         for stashed in freed {
-            let queue = if stashed.time.superstep > current { &mut self.ahead } else { &mut self.ready };
+            let ahead = !self.constant[stashed.input] && self.is_ahead(&stashed.time);
+            let queue = if ahead { &mut self.ahead } else { &mut self.ready };
             queue.push_back(stashed);
+        }
+    }
+
+    /// Whether a batch of the loop must wait. The heads of other workers may have begun a superstep that the one of this worker has
+    /// not: what the loop's operations share with it would still be of the superstep before.
+    fn is_ahead(&self, time: &Time) -> bool {
+        time.superstep > self.instance.at().superstep || time.superstep >= self.begun
+    }
+
+    /// In a loop of common supersteps: takes up what waited for the head of this worker. It is looked at once an activation; its
+    /// superstep ends at the frontier after it has begun, so there is one more then.
+    fn look_at_head(&mut self) {
+        if self.role == Role::Lockstep
+            && let Some(head) = self.instance.job.lockstep[self.instance.node]
+        {
+            let begun = lockstep_head::begun(head);
+            if begun > self.begun {
+                self.begun = begun;
+                let ahead = std::mem::take(&mut self.ahead);
+                self.admit(ahead);
+            }
         }
     }
 

@@ -28,7 +28,6 @@ fn dawdle() {
 }
 
 #[test]
-#[ignore = "open: now and then, with checkpoints, an aggregator's value is not that of the whole last superstep"]
 fn a_bulk_iteration_goes_on_from_a_superstep_after_a_failure() -> Result<()> {
     for threads in 1..=3 {
         let folder = tempfile::tempdir().unwrap();
