@@ -12,7 +12,8 @@ const LOCK: &str = "lock";
 
 /// The folder of one process within the spill directory, removed when dropped.
 ///
-/// It is set up under another name and renamed once its lock is held, so that a sweep never sees it unlocked.
+/// It is set up under another name and renamed once its lock is held, so that a sweep never sees it unlocked. No name is used
+/// twice: a sweep that has seen a folder go must not find another one in its place.
 #[derive(Debug)]
 pub(super) struct ProcessFolder {
     path: PathBuf,
@@ -29,7 +30,8 @@ impl ProcessFolder {
         sweep(directory);
         let made = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(directory).map_err(error)?;
         let lock = lock(&made.path().join(LOCK)).map_err(error)?;
-        let path = rename_to_free_name(made.path(), directory).map_err(error)?;
+        let path = directory.join(unused_name(made.path()));
+        fs::rename(made.path(), &path).map_err(error)?;
         // Renamed: nothing is left for the guard to remove.
         let _ = made.keep();
         Ok(Self { path, _lock: lock, files: 0.into() })
@@ -62,19 +64,11 @@ fn lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Processes in different containers can share a number and a directory; their folders must not.
-fn rename_to_free_name(made: &Path, directory: &Path) -> io::Result<PathBuf> {
-    let pid = std::process::id();
-    let mut number = 0;
-    loop {
-        let path = directory.join(format!("{PREFIX}{pid}-{number}"));
-        match fs::rename(made, &path) {
-            Ok(()) => return Ok(path),
-            // Taken: a folder in use is never empty, it holds its lock.
-            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => number += 1,
-            Err(error) => return Err(error),
-        }
-    }
+/// The process for people, and what was drawn for the folder as it was made: processes in different containers can share a
+/// number and a directory; their folders must not.
+fn unused_name(made: &Path) -> String {
+    let name = made.file_name().unwrap_or_default().to_string_lossy();
+    format!("{PREFIX}{}-{}", std::process::id(), name.trim_start_matches(UNFINISHED))
 }
 
 /// Removes the folders that no living process locks. What cannot be removed is left to the next sweep.
@@ -129,5 +123,14 @@ mod tests {
         assert!(!dead.exists());
         drop((living, second));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn no_name_is_used_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = || ProcessFolder::create(directory.path()).unwrap().path().to_owned();
+        let first = names();
+        assert!(!first.exists());
+        assert_ne!(names(), first);
     }
 }

@@ -75,6 +75,12 @@ impl Journal {
         noted().map_err(|e| file_error(&self.path, e))
     }
 
+    /// Notes that all files of the instance are complete: the last checkpoint of the job may name some that are still hidden.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.lines += 1;
+        self.file.write_all(format!("{ENDED}\n").as_bytes()).map_err(|e| file_error(&self.path, e))
+    }
+
     /// Its name, and its lines.
     pub(super) fn length(&self) -> (String, u64) {
         (name(&self.path).to_owned(), self.lines)
@@ -88,6 +94,9 @@ impl Journal {
 }
 
 const SUFFIX: &str = ".journal";
+
+/// The line of an instance whose files are all complete.
+const ENDED: &str = "\"ended\"";
 
 fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
@@ -110,25 +119,61 @@ pub(super) fn sweep(
     pending: &[PendingPart],
     lengths: Option<&Lengths>,
 ) -> Result<Vec<String>> {
-    let prefixes: Vec<String> = lineages.iter().map(|lineage| prefix(*lineage)).collect();
     let pending: HashSet<(&str, &str)> = pending.iter().map(|part| (part.bucket.as_str(), part.hidden.as_str())).collect();
     let mut kept = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| file_error(folder, e))? {
-        let path = entry.map_err(|e| file_error(folder, e))?.path();
-        let name = name(&path);
-        if name.ends_with(SUFFIX) && prefixes.iter().any(|prefix| name.starts_with(prefix)) {
-            let covered = lengths.map(|lengths| lengths.get(name).copied().unwrap_or(0));
-            if sweep_run(folder, &path, &pending, covered).map_err(|e| file_error(&path, e))? && lengths.is_some() {
-                kept.push(name.to_owned());
-            }
+    for path in journals(folder, lineages)? {
+        let name = name(&path).to_owned();
+        let covered = lengths.map(|lengths| lengths.get(&name).copied().unwrap_or(0));
+        let whose = Whose { pending: &pending, covered, ended: false };
+        if sweep_run(folder, &path, &whose).map_err(|e| file_error(&path, e))? && lengths.is_some() {
+            kept.push(name);
         }
     }
     Ok(kept)
 }
 
+/// After the job has ended well, removes what earlier runs have left: the journals that `former` names, and others of these
+/// lineages. One whose instance has ended too may be of the same run: of a process that was killed before it had given its
+/// files their names. The job's last checkpoint names them.
+///
+/// # Errors
+/// As [`sweep`].
+pub(super) fn sweep_at_end(folder: &Path, lineages: &BTreeSet<Lineage>, former: &Lengths) -> Result<()> {
+    for path in journals(folder, lineages)? {
+        let whose = Whose { pending: &HashSet::new(), covered: None, ended: !former.contains_key(name(&path)) };
+        sweep_run(folder, &path, &whose).map_err(|e| file_error(&path, e))?;
+    }
+    Ok(())
+}
+
+/// The journals of these lineages.
+fn journals(folder: &Path, lineages: &BTreeSet<Lineage>) -> Result<Vec<PathBuf>> {
+    let prefixes: Vec<String> = lineages.iter().map(|lineage| prefix(*lineage)).collect();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| file_error(folder, e))? {
+        let path = entry.map_err(|e| file_error(folder, e))?.path();
+        let name = name(&path);
+        if name.ends_with(SUFFIX) && prefixes.iter().any(|prefix| name.starts_with(prefix)) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// What of a run is not to be removed.
+struct Whose<'a> {
+    /// Files that a checkpoint names: bucket and hidden name.
+    pending: &'a HashSet<(&'a str, &'a str)>,
+    /// How many lines of the journal are older than the checkpoint; see [`sweep_run`].
+    covered: Option<u64>,
+    /// Whether all that an instance has which has ended.
+    ended: bool,
+}
+
 /// `covered`: how many of its lines are older than the checkpoint; the others are cut off, since what they name is gone, and
 /// files to come may have the same names and inodes. Without it the journal goes. Whether the run has ended.
-fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, covered: Option<u64>) -> io::Result<bool> {
+fn sweep_run(folder: &Path, journal: &Path, whose: &Whose<'_>) -> io::Result<bool> {
+    let Whose { pending, covered, ended } = *whose;
     let mut file = match OpenOptions::new().read(true).write(true).open(journal) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
@@ -140,6 +185,9 @@ fn sweep_run(folder: &Path, journal: &Path, pending: &HashSet<(&str, &str)>, cov
     }
     let mut lines = String::new();
     file.read_to_string(&mut lines)?;
+    if ended && lines.lines().any(|line| line == ENDED) {
+        return Ok(false);
+    }
     let (mut kept_bytes, mut intended) = (0, None);
     for (number, line) in (0..).zip(lines.lines()) {
         let later = covered.is_none_or(|covered| number >= covered);

@@ -76,7 +76,7 @@ impl<T: Data> Operator for WriteFiles<T> {
     }
 
     fn finish(&mut self, _out: &mut dyn Output) -> Result<Progress> {
-        self.files.roll()?;
+        self.files.finish()?;
         Ok(Progress::Done)
     }
 

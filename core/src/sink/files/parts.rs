@@ -2,7 +2,7 @@
 
 use super::Settings;
 use super::bucket::check;
-use super::journal::{Journal, Lengths, Lineage, sweep};
+use super::journal::{Journal, Lengths, Lineage, sweep, sweep_at_end};
 use super::part::{Part, PendingPart};
 use crate::io::{PendingFile, SealedFile, file_error, sync_folder};
 use crate::{Data, Result};
@@ -214,6 +214,12 @@ impl<T: Data> PartFiles<T> {
         Ok(())
     }
 
+    /// No more records come: completes all files.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.roll()?;
+        self.journal.as_mut().filter(|_| self.settings.transactional).map_or(Ok(()), Journal::end)
+    }
+
     /// Completes the files that have been open for as long as they may.
     pub(super) fn roll_due(&mut self, now: i64) -> Result<()> {
         while let Some(at) = self.open.iter().position(|part| part.deadline <= now) {
@@ -324,8 +330,8 @@ impl<T> Drop for PartFiles<T> {
             journal.remove();
         }
         if !self.aborted {
-            // Nobody goes on from a job that has ended. What cannot be removed is hidden.
-            let _ = sweep(&self.settings.folder, &self.lineages, &[], None);
+            // Nobody goes on from before the end of a job that has ended. What cannot be removed is hidden.
+            let _ = sweep_at_end(&self.settings.folder, &self.lineages, &self.former);
         }
     }
 }

@@ -396,6 +396,37 @@ fn files_of_a_sink_that_lives_or_of_another_job_are_left_alone() {
 }
 
 #[test]
+fn files_of_a_process_that_dies_while_the_others_end_well_are_in_the_last_checkpoint() {
+    let setting = Setting::new();
+    let mut earlier = setting.sink(0, FileSink::transactional);
+    write(&mut earlier, &[("a", 0)]);
+    let began = restored(0, vec![earlier.snapshot(0).unwrap()]);
+    earlier.kill();
+    let mut instances = [0, 1, 2].map(|worker| setting.sink(worker, FileSink::transactional));
+    let mut last = Vec::new();
+    for (n, sink) in (1..).zip(&mut instances) {
+        sink.restore(Restored { epoch: 0, sections: began.sections.clone() }).unwrap();
+        write(sink, &[("a", n)]);
+        sink.finish(&mut Timers::default()).unwrap();
+        last.push(sink.snapshot(1).unwrap());
+    }
+    let last = restored(1, last);
+    // The last checkpoint is complete. One process ends well, another one is killed before and a third one after it commits.
+    let [mut first, second, mut third] = instances;
+    second.kill();
+    first.checkpoint_complete(1).unwrap();
+    drop(first);
+    third.checkpoint_complete(1).unwrap();
+    third.kill();
+    assert_eq!(numbers(&setting), [0, 1, 3]);
+    let mut again = setting.sink(0, FileSink::transactional);
+    again.restore(last).unwrap();
+    assert_eq!(numbers(&setting), [0, 1, 2, 3]);
+    drop(again);
+    assert_eq!((setting.hidden(), setting.journals()), (Vec::new(), 0));
+}
+
+#[test]
 fn a_name_that_was_taken_meanwhile_is_an_error_and_nothing_is_replaced() {
     let setting = Setting::new();
     let mut sink = setting.sink(0, FileSink::transactional);
