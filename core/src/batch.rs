@@ -162,6 +162,19 @@ impl Batch {
         }
     }
 
+    /// The values where they lie, if they are of type `T`; anything else is an error of the plan.
+    ///
+    /// # Errors
+    /// The batch holds something else.
+    pub fn typed_slice<T: 'static>(&self) -> crate::Result<&[T]> {
+        let records = match &self.records {
+            Records::Typed(records) => records.as_any().downcast_ref::<Vec<T>>(),
+            _ => None,
+        };
+        let expected = || format!("expected typed records of `{}`, got {self:?}", std::any::type_name::<T>());
+        records.map(Vec::as_slice).ok_or_else(|| crate::Error::Plan(expected()))
+    }
+
     /// As [`Batch::into_typed`], where anything else is an error of the plan.
     ///
     /// # Errors

@@ -24,6 +24,12 @@ pub trait Operator {
     /// Takes a batch of an input. An operator that is not ready for it copies it into its own (spillable) memory.
     fn process(&mut self, input: usize, batch: Batch, out: &mut dyn Output) -> Result<Progress>;
 
+    /// Inside a loop: takes a batch that is kept to be given once more in the next superstep. An operator that need not own the
+    /// records looks at them here, and they are not copied.
+    fn replay(&mut self, input: usize, batch: &Batch, out: &mut dyn Output) -> Result<Progress> {
+        self.process(input, batch.duplicate(), out)
+    }
+
     /// Goes on with what `process`, `end_input` or `on_watermark` left undone; `Done` if there is nothing.
     fn resume(&mut self, out: &mut dyn Output) -> Result<Progress> {
         let _ = out;
@@ -44,7 +50,8 @@ pub trait Operator {
 
     /// Inside a loop, for an operation that begins anew in each superstep, after `finish` has said `Done`: makes itself ready for
     /// another superstep, in which what came on inputs that are `constant` is there already: it will not come again, only their
-    /// ends. False: it cannot, and another operator takes its place; once an operator has said true, it always does.
+    /// ends. False: it cannot, and another operator takes its place; once an operator with constant inputs has said true, it always
+    /// does.
     fn begin_again(&mut self, constant: &[bool]) -> Result<bool> {
         let _ = constant;
         Ok(false)

@@ -1,4 +1,4 @@
-use super::store::{BatchStore, StoreCursor, Stored};
+use super::store::{BatchStore, Seen, StoreCursor};
 use crate::graph::{OperatorFactory, TaskContext};
 use crate::runtime::{BatchCodec, Partitioner};
 use crate::{Batch, Operator, Output, Progress, Records, Restored, Result, Shared, Snapshot};
@@ -128,12 +128,12 @@ impl EachSuperstep {
     /// The first thing of a superstep has come.
     fn begin(&mut self) {
         if !std::mem::replace(&mut self.begun, true) && !self.constants_last() {
-            self.tasks.extend(self.replay());
+            self.tasks.extend(self.replays());
         }
     }
 
     /// Tasks that give the operator what constant inputs brought, and end these.
-    fn replay(&self) -> Vec<Task> {
+    fn replays(&self) -> Vec<Task> {
         let task = |input| {
             let replay = (!self.kept).then_some(Task::Replay(input));
             replay.into_iter().chain([Task::EndInput(input)])
@@ -171,20 +171,20 @@ impl EachSuperstep {
                         self.tasks.push_front(task);
                         return Ok(Progress::Waiting);
                     }
-                    match store.next(&mut self.cursor)? {
-                        Stored::Batch(batch) => {
-                            self.tasks.push_front(Task::Replay(input));
-                            operator.process(input, batch, out)?
-                        }
-                        Stored::Waiting => {
-                            self.tasks.push_front(Task::Replay(input));
+                    let progress = match store.see(&mut self.cursor)? {
+                        Seen::Kept(batch) => operator.replay(input, batch, out)?,
+                        Seen::Read(batch) => operator.process(input, batch, out)?,
+                        Seen::Waiting => {
+                            self.tasks.push_front(task);
                             return Ok(Progress::Waiting);
                         }
-                        Stored::End => {
+                        Seen::End => {
                             self.cursor = StoreCursor::default();
                             continue;
                         }
-                    }
+                    };
+                    self.tasks.push_front(task);
+                    progress
                 }
                 Task::Finish => match operator.finish(out)? {
                     Progress::Done => continue,
@@ -250,7 +250,7 @@ impl Operator for EachSuperstep {
         let (build, others): (Vec<_>, Vec<_>) = changing.partition(|i| self.inputs[*i].build);
         self.tasks.extend(build.into_iter().map(Task::EndInput));
         if self.constants_last() {
-            self.tasks.extend(self.replay());
+            self.tasks.extend(self.replays());
         }
         self.tasks.push_back(Task::EndTime);
         self.tasks.extend(others.into_iter().map(Task::EndInput));

@@ -66,6 +66,18 @@ impl StoreCursor {
     }
 }
 
+/// What looking at the batches of a store comes to.
+pub(crate) enum Seen<'a> {
+    /// A batch that the store keeps.
+    Kept(&'a Batch),
+    /// A batch that was read from disk.
+    Read(Batch),
+    /// The disk is behind; the waker is called.
+    Waiting,
+    /// That was all.
+    End,
+}
+
 /// What reading a store comes to.
 pub enum Stored {
     /// A batch.
@@ -257,6 +269,22 @@ impl BatchStore {
             return Ok(Stored::Batch(batch.duplicate()));
         }
         self.next_written(cursor)
+    }
+
+    /// The next batch of a closed store, where it lies.
+    ///
+    /// # Errors
+    /// Of the spill file.
+    pub(crate) fn see(&mut self, cursor: &mut StoreCursor) -> Result<Seen<'_>> {
+        if cursor.next < self.kept.len() {
+            cursor.next += 1;
+            return Ok(Seen::Kept(&self.kept[cursor.next - 1]));
+        }
+        Ok(match self.next_written(cursor)? {
+            Stored::Batch(batch) => Seen::Read(batch),
+            Stored::Waiting => Seen::Waiting,
+            Stored::End => Seen::End,
+        })
     }
 
     /// The next batch of a closed store that is read once.

@@ -7,6 +7,7 @@ use crate::chain::{BoxCollector, Context, TypedPort};
 use crate::graph::{Body, Distribution, OperatorFactory, TaskContext, Timing};
 use crate::{Batch, Operator, Output, Progress, Result};
 use fluvial_operators::JoinedBatch;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The place of the small stream among the inputs.
@@ -86,7 +87,23 @@ impl<T: Data, B: Data> WithBroadcast<T, B> {
     /// One record out for each record in; see [`DataStream::with_broadcast`].
     pub fn map<U: Data>(self, f: impl FnMut(T, &[B]) -> U + Clone + Send + Sync + 'static) -> DataStream<U> {
         let mut f = f;
-        self.run("map", move |record, small, out| out.push(f(record, small)))
+        self.run("map", move |record, small, out| out.push(f(record.into_owned(), small)))
+    }
+
+    /// As [`WithBroadcast::map`], with a function that only looks at the record. In the step of an iteration, records from outside
+    /// the loop are then not copied superstep by superstep; it matters where they are large, as vectors are.
+    ///
+    /// ```
+    /// # let env = fluvial_core::Env::default();
+    /// let documents = env.from_collection([vec![1u64, 4], vec![2, 2, 3]]);
+    /// let rare = env.from_collection([2u64, 4]);
+    /// let found = documents.with_broadcast(&rare).map_ref(|words, rare| words.iter().filter(|w| rare.contains(w)).count() as u64);
+    /// assert_eq!(found.collect()?.iter().sum::<u64>(), 3);
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    pub fn map_ref<U: Data>(self, f: impl FnMut(&T, &[B]) -> U + Clone + Send + Sync + 'static) -> DataStream<U> {
+        let mut f = f;
+        self.run("map", move |record, small, out| out.push(f(&record, small)))
     }
 
     /// The records for which `keep` is true.
@@ -101,7 +118,7 @@ impl<T: Data, B: Data> WithBroadcast<T, B> {
         let mut keep = keep;
         self.run("filter", move |record, small, out| {
             if keep(&record, small) {
-                out.push(record);
+                out.push(record.into_owned());
             }
         })
     }
@@ -120,13 +137,31 @@ impl<T: Data, B: Data> WithBroadcast<T, B> {
         f: impl FnMut(T, &[B]) -> I + Clone + Send + Sync + 'static,
     ) -> DataStream<U> {
         let mut f = f;
-        self.run("flat_map", move |record, small, out| f(record, small).into_iter().for_each(|r| out.push(r)))
+        self.run("flat_map", move |record, small, out| f(record.into_owned(), small).into_iter().for_each(|r| out.push(r)))
+    }
+
+    /// As [`WithBroadcast::flat_map`], with a function that only looks at the record: see [`WithBroadcast::map_ref`].
+    ///
+    /// ```
+    /// # let env = fluvial_core::Env::default();
+    /// let factors = env.from_collection([10u64, 100]);
+    /// let pairs = env.from_collection([[1u64, 2], [3, 4]]);
+    /// let scaled = pairs.with_broadcast(&factors).flat_map_ref(|pair, factors| [pair[0] * factors[0], pair[1] * factors[1]]);
+    /// assert_eq!(scaled.count()?, 4);
+    /// # Ok::<(), fluvial_core::Error>(())
+    /// ```
+    pub fn flat_map_ref<U: Data, I: IntoIterator<Item = U>>(
+        self,
+        f: impl FnMut(&T, &[B]) -> I + Clone + Send + Sync + 'static,
+    ) -> DataStream<U> {
+        let mut f = f;
+        self.run("flat_map", move |record, small, out| f(&record, small).into_iter().for_each(|r| out.push(r)))
     }
 
     fn run<U: Data>(
         self,
         kind: &'static str,
-        f: impl FnMut(T, &[B], &mut Emitter<'_, '_, U>) + Clone + Send + Sync + 'static,
+        f: impl FnMut(Cow<'_, T>, &[B], &mut Emitter<'_, '_, U>) + Clone + Send + Sync + 'static,
     ) -> DataStream<U> {
         let make: OperatorFactory = Arc::new(move |context| {
             let operator: Box<dyn Operator> = Box::new(Beside::<T, B, U, _>::open(f.clone(), context)?);
@@ -148,7 +183,7 @@ struct Beside<T: Data, B, U, F> {
     port: BoxCollector<U>,
 }
 
-impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Beside<T, B, U, F> {
+impl<T: Data, B: Data, U: Data, F: FnMut(Cow<'_, T>, &[B], &mut Emitter<'_, '_, U>)> Beside<T, B, U, F> {
     fn open(f: F, context: &TaskContext) -> Result<Self> {
         let early = Some(Shelf::open(TypedRows::new(unit_key()), context)?);
         let port = Box::new(TypedPort::new(0));
@@ -161,9 +196,21 @@ impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Besi
         context.position = position;
         for (i, record) in batch.typed_records::<T>()?.into_iter().enumerate() {
             context.time = times.as_ref().map_or(i64::MIN, |t| t[i]);
-            (self.f)(record, &self.small, &mut Emitter::new(&mut self.port, &mut context));
+            (self.f)(Cow::Owned(record), &self.small, &mut Emitter::new(&mut self.port, &mut context));
         }
         self.port.end_batch(position, &mut context);
+        context.check()
+    }
+
+    /// As [`Beside::take`], of a batch that stays where it is.
+    fn look_at(&mut self, batch: &Batch, out: &mut dyn Output) -> Result<()> {
+        let mut context = Context::new(out);
+        context.position = batch.position;
+        for (i, record) in batch.typed_slice::<T>()?.iter().enumerate() {
+            context.time = batch.event_times.as_ref().map_or(i64::MIN, |t| t[i]);
+            (self.f)(Cow::Borrowed(record), &self.small, &mut Emitter::new(&mut self.port, &mut context));
+        }
+        self.port.end_batch(batch.position, &mut context);
         context.check()
     }
 
@@ -185,7 +232,7 @@ impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Besi
     }
 }
 
-impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Operator for Beside<T, B, U, F> {
+impl<T: Data, B: Data, U: Data, F: FnMut(Cow<'_, T>, &[B], &mut Emitter<'_, '_, U>)> Operator for Beside<T, B, U, F> {
     fn process(&mut self, input: usize, batch: Batch, out: &mut dyn Output) -> Result<Progress> {
         if input == SMALL {
             self.small.extend(batch.typed_records::<B>()?);
@@ -198,6 +245,13 @@ impl<T: Data, B: Data, U: Data, F: FnMut(T, &[B], &mut Emitter<'_, '_, U>)> Oper
             }
             None => self.take(batch, out).map(|()| Progress::Done),
         }
+    }
+
+    fn replay(&mut self, input: usize, batch: &Batch, out: &mut dyn Output) -> Result<Progress> {
+        if input == SMALL || self.early.is_some() {
+            return self.process(input, batch.duplicate(), out);
+        }
+        self.look_at(batch, out).map(|()| Progress::Done)
     }
 
     fn resume(&mut self, out: &mut dyn Output) -> Result<Progress> {
