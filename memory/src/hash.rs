@@ -7,7 +7,23 @@
 /// The fixed hash of a normalized key.
 #[inline]
 pub fn hash_bytes(key: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(key)
+    match key.try_into() {
+        Ok(word) => hash_word(word),
+        Err(_) => xxhash_rust::xxh3::xxh3_64(key),
+    }
+}
+
+/// The fixed hash of a key of 8 bytes, as most numbers are: XXH3 for that length, without a look at the length.
+#[inline]
+pub fn hash_word(key: [u8; 8]) -> u64 {
+    // Bytes 8 to 16 of the standard secret, and 16 to 24.
+    const FLIP: u64 = 0x1cad_21f7_2c81_017c ^ 0xdb97_9083_e96d_d4de;
+    const FACTOR: u64 = 0x9fb2_1c65_1e98_df25;
+    let mut h = u64::from_le_bytes(key).rotate_left(32) ^ FLIP;
+    h ^= h.rotate_left(49) ^ h.rotate_left(24);
+    h = h.wrapping_mul(FACTOR);
+    h = (h ^ ((h >> 35) + 8)).wrapping_mul(FACTOR);
+    h ^ (h >> 28)
 }
 
 /// Bits for partitioning and directories inside an operator, at recursion `level`; independent between levels
@@ -51,6 +67,14 @@ pub fn target(hash: u64, workers: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_have_the_hash_of_their_bytes(word: u64) {
+            prop_assert_eq!(hash_word(word.to_le_bytes()), xxhash_rust::xxh3::xxh3_64(&word.to_le_bytes()));
+        }
+    }
 
     #[test]
     fn every_key_group_has_one_owner() {

@@ -227,6 +227,26 @@ impl RowPages {
         }
     }
 
+    /// The rows from the cursor on that lie next to each other, `max` of them at the most, in one piece; the cursor moves behind
+    /// them. `None` after the last. Of rows of one width that is not zero.
+    pub fn advance_run(&self, cursor: &mut RowCursor, max: usize) -> Option<&[u8]> {
+        debug_assert!(self.width > 0 && max > 0, "rows of no width lie nowhere");
+        while cursor.row < self.rows {
+            let page = self.pages.get(cursor.page)?;
+            let filled = if cursor.page + 1 == self.pages.len() { page.extent.len() - self.left } else { page.filled };
+            let rows = ((filled - cursor.at) / self.width).min(max);
+            if rows > 0 {
+                let start = cursor.at;
+                cursor.at += rows * self.width;
+                cursor.row += rows as u64;
+                return Some(&page.extent[start..cursor.at]);
+            }
+            cursor.page += 1;
+            cursor.at = 0;
+        }
+        None
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
@@ -388,6 +408,11 @@ mod tests {
             let rows: Vec<Vec<u8>> = (0..count).map(|i| vec![i as u8; width]).collect();
             let at: Vec<_> = rows.iter().map(|row| pages.append(row).unwrap()).collect();
             prop_assert!(pages.iter().eq(rows.iter().map(Vec::as_slice)));
+            if width > 0 {
+                let mut cursor = RowCursor::default();
+                let runs: Vec<u8> = std::iter::from_fn(|| pages.advance_run(&mut cursor, 7)).flatten().copied().collect();
+                prop_assert_eq!(runs, rows.concat());
+            }
             pages.row_mut(at[0]).fill(0xFF);
             prop_assert!(pages.row(at[0]).iter().all(|&b| b == 0xFF));
             for i in 1..count {

@@ -4,7 +4,8 @@
 //! with the key's length as `u32` little endian. The operators compare, hash and move these bytes and never look into
 //! the payload.
 
-use crate::{Result, hash::hash_bytes};
+use crate::Result;
+use crate::hash::{hash_bytes, hash_word};
 
 /// How many bytes at the front of a row are its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +212,31 @@ impl RowBatch {
         }
     }
 
+    /// Appends rows of one width that lie next to each other.
+    pub fn extend_adjacent(&mut self, width: usize, rows: &[u8]) {
+        debug_assert!(rows.len().is_multiple_of(width), "whole rows");
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(rows);
+        assert!(u32::try_from(self.bytes.len()).is_ok(), "a batch of rows stays below 4 GiB");
+        self.offsets.extend((1..=rows.len() / width).map(|i| (start + i * width) as u32));
+    }
+
+    /// Appends rows of one width, as [`RowBatch::extend_fixed`], whose keys have these hashes. Use it, or
+    /// [`RowBatch::push_hashed`], for all rows of a batch or for none.
+    ///
+    /// # Panics
+    /// If a row has another width.
+    pub fn extend_hashed<'a>(
+        &mut self,
+        width: usize,
+        rows: impl ExactSizeIterator<Item = &'a [u8]>,
+        hashes: impl Iterator<Item = u64>,
+    ) {
+        self.extend_fixed(width, rows);
+        self.hashes.extend(hashes);
+        debug_assert_eq!(self.hashes.len(), self.len());
+    }
+
     /// Room for `count` more rows of `width` bytes, to be filled.
     fn room(&mut self, width: usize, count: usize) -> &mut [u8] {
         let start = self.bytes.len();
@@ -251,8 +277,15 @@ impl RowBatch {
         if self.hashes.len() != self.len() {
             self.hashes.clear();
             self.hashes.reserve(self.len());
-            for i in 0..self.len() {
-                self.hashes.push(hash_bytes(self.key(i)));
+            match self.shape {
+                RowShape { key: KeyWidth::Fixed(8), row: Some(width) } => {
+                    let word = |row: &[u8]| row.first_chunk().map(|word| hash_word(*word));
+                    self.hashes.extend(self.bytes.chunks_exact(width).filter_map(word));
+                }
+                _ => self.hashes.extend(self.offsets.windows(2).map(|w| {
+                    let row = &self.bytes[w[0] as usize..w[1] as usize];
+                    hash_bytes(self.shape.key(row))
+                })),
             }
         }
         &self.hashes

@@ -11,6 +11,8 @@ pub(crate) struct AggregateOperator<A, F> {
     out: RowBatch,
     /// What is given if there is no group at all.
     if_empty: Option<Batch>,
+    /// Whether it can begin again: what is given if there is no group at all is given once.
+    again: bool,
     ended: bool,
 }
 
@@ -22,11 +24,12 @@ impl<A: Aggregation, F: FnMut(&RowBatch) -> Result<Batch>> AggregateOperator<A, 
         let waker = Some(context.waker.clone());
         let aggregate = HashAggregate::new(reservation, context.spill.clone(), key, aggregation, options, waker)?;
         let out = RowBatch::new(aggregate.shape());
-        Ok(Self { aggregate, finish, out, if_empty: None, ended: false })
+        Ok(Self { aggregate, finish, out, if_empty: None, again: true, ended: false })
     }
 
     /// Gives this batch if there is no group at all.
     pub(crate) fn or_if_empty(mut self, batch: Option<Batch>) -> Self {
+        self.again = batch.is_none();
         self.if_empty = batch;
         self
     }
@@ -64,5 +67,11 @@ impl<A: Aggregation + 'static, F: FnMut(&RowBatch) -> Result<Batch> + 'static> O
                 return Ok(progress);
             }
         }
+    }
+
+    fn begin_again(&mut self, constant: &[bool]) -> Result<bool> {
+        let again = self.again && !constant.contains(&true) && self.aggregate.begin_again();
+        self.ended &= !again;
+        Ok(again)
     }
 }

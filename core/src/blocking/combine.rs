@@ -55,7 +55,9 @@ impl<T: Data, S: KeySelector<T>, A: Accumulate<T>> CombineSink<T, S, A> {
     pub(crate) fn open(selector: S, accumulate: A, context: &TaskContext) -> Result<Self> {
         let reservation = context.reserve(least::COMBINE)?;
         let width = S::WIDTH.map_or(KeyWidth::Variable, KeyWidth::Fixed);
-        let combine = Combine::new(reservation, width, accumulate.clone(), CombineOptions::default());
+        let mut options = CombineOptions::default();
+        options.stages = true;
+        let combine = Combine::new(reservation, width, accumulate.clone(), options);
         let gathered = RowBatch::new(combine.shape());
         let fixed = accumulate.width().is_some();
         Ok(Self { selector, accumulate, combine, waiting: Waiting::default(), gathered, fixed, ended: false })
@@ -90,20 +92,51 @@ impl<T: Data, S: KeySelector<T>, A: Accumulate<T>> CombineSink<T, S, A> {
                 self.combine.prefetch_row(ahead);
             }
             let end = waiting.ends[i];
-            let accumulate = &self.accumulate;
-            let mut outcome = Ok(());
-            let more =
-                self.combine.add(&waiting.keys[start..end], waiting.hashes[i], |state| outcome = accumulate.add(record, state));
+            self.merge(&waiting.keys[start..end], waiting.hashes[i], record, context);
             start = end;
-            if let Err(error) = outcome {
-                context.fail(error);
-            }
-            if more != Progress::Done {
-                self.drain(context);
-            }
         }
         waiting.clear();
         self.waiting = waiting;
+    }
+
+    /// Merges a record into the state of its key.
+    #[inline]
+    fn merge(&mut self, key: &[u8], hash: u64, record: T, context: &mut Context<'_>) {
+        let Self { combine, accumulate, .. } = self;
+        let mut outcome = Ok(());
+        let more = combine.add(key, hash, |state| outcome = accumulate.add(record, state));
+        if let Err(error) = outcome {
+            context.fail(error);
+        }
+        if more != Progress::Done {
+            self.drain(context);
+        }
+    }
+
+    /// As [`CombineSink::merge`], where the combiner stages records.
+    #[inline]
+    fn stage(&mut self, key: [u8; 8], hash: u64, record: T, context: &mut Context<'_>) {
+        match self.combine.stage(&key, hash) {
+            Some(state) => {
+                if let Err(error) = self.accumulate.add(record, state) {
+                    context.fail(error);
+                }
+            }
+            None => self.stage_slowly(key, hash, record, context),
+        }
+    }
+
+    #[inline(never)]
+    fn stage_slowly(&mut self, key: [u8; 8], hash: u64, record: T, context: &mut Context<'_>) {
+        match self.combine.make_room(&key, hash) {
+            Ok(Progress::Done) => {}
+            Ok(_) => self.drain(context),
+            Err(error) => return context.fail(error.into()),
+        }
+        let Some(state) = self.combine.stage(&key, hash) else { return self.merge(&key, hash, record, context) };
+        if let Err(error) = self.accumulate.add(record, state) {
+            context.fail(error);
+        }
     }
 
     fn push_gathered(&mut self, context: &mut Context<'_>) {
@@ -124,6 +157,13 @@ impl<T: Data, S: KeySelector<T>, A: Accumulate<T>> Collector<T> for CombineSink<
         self.selector.encode(&record, keys);
         let hash = hash_bytes(&keys[start..]);
         if self.fixed {
+            if records.is_empty()
+                && self.combine.is_staging()
+                && let Some(word) = keys.first_chunk::<8>().copied()
+            {
+                keys.clear();
+                return self.stage(word, hash, record, context);
+            }
             self.combine.prefetch_slot(hash);
             records.push(record);
             ends.push(keys.len());
@@ -160,6 +200,9 @@ impl<T: Data, S: KeySelector<T>, A: Accumulate<T>> Collector<T> for CombineSink<
             self.push_waiting(context);
             if !self.gathered.is_empty() {
                 self.push_gathered(context);
+            }
+            if let Err(error) = self.combine.settle() {
+                context.fail(error.into());
             }
             self.combine.end();
             self.ended = true;

@@ -51,11 +51,13 @@ impl TargetRows {
 /// Splits serialized rows by the hash of their keys.
 pub(crate) struct RowsByHash {
     targets: TargetRows,
+    /// The places of the rows of each target.
+    chosen: Vec<Vec<u32>>,
 }
 
 impl RowsByHash {
     pub(crate) fn new(shape: RowShape) -> Self {
-        Self { targets: TargetRows::new(shape) }
+        Self { targets: TargetRows::new(shape), chosen: Vec::new() }
     }
 }
 
@@ -69,6 +71,18 @@ impl Partitioner for RowsByHash {
             return emit(0, Batch::rows(rows));
         }
         let batches = self.targets.batches(targets);
+        if let Some(width) = rows.shape().row {
+            self.chosen.resize_with(targets, Vec::new);
+            for (row, &hash) in rows.hashes().iter().enumerate() {
+                self.chosen[hash::target(hash, targets)].push(row as u32);
+            }
+            for (batch, chosen) in batches.iter_mut().zip(&mut self.chosen) {
+                let hashes = chosen.iter().map(|&row| rows.hashes()[row as usize]);
+                batch.extend_hashed(width, chosen.iter().map(|&row| rows.row(row as usize)), hashes);
+                chosen.clear();
+            }
+            return self.targets.send_full(emit);
+        }
         for (row, &hash) in rows.iter().zip(rows.hashes()) {
             batches[hash::target(hash, targets)].push_hashed(row, hash);
         }

@@ -11,7 +11,7 @@ use crate::graph::{Body, Distribution, Timing};
 use crate::{Batch, Error, Result};
 use fluvial_memory::{KeyWidth, NormalizedKey, RowBatch, RowShape, hash};
 use fluvial_operators::aggregate::Aggregation;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -303,15 +303,13 @@ impl<T, A: Aggregator<T>> Aggregated<T, A> {
 
     /// Writes an accumulator of fixed width over a state. Every record does, so what it is encoded into is kept.
     fn put(&self, accumulator: &A::Accumulator, state: &mut [u8]) -> fluvial_memory::Result<()> {
-        thread_local!(static ENCODED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
-        let mut bytes = ENCODED.take();
-        bytes.clear();
-        let outcome = self.codec.encode(accumulator, &mut bytes);
-        if outcome.is_ok() {
-            state.copy_from_slice(&bytes);
-        }
-        ENCODED.set(bytes);
-        outcome
+        thread_local!(static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        ENCODED.with_borrow_mut(|bytes| {
+            bytes.clear();
+            self.codec.encode(accumulator, bytes)?;
+            state.copy_from_slice(bytes);
+            Ok(())
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 use super::Aggregation;
 use super::layout::{KeyKind, Layout, by_key_kind, same_key};
+use super::staged::{Staged, StagedCursor};
 use super::table::{AHEAD, NoMemory, Table};
 use fluvial_memory::hash::{hash_bytes, remix};
 use fluvial_memory::{KeyWidth, Progress, Reservation, Result, RowBatch, RowCursor, RowShape, SEGMENT_SIZE};
@@ -24,15 +25,17 @@ const STAY_SMALL: u32 = 16;
 pub struct CombineOptions {
     /// Bytes of the table at first: what stays in the second-level cache. Default: 1 MiB.
     pub small_bytes: usize,
-    /// Most bytes of the table. Default: an eighth of the budget, at most 16 MiB.
+    /// Most bytes of the table. Default: an eighth of the budget, at most 64 MiB.
     pub large_bytes: Option<usize>,
     /// Groups for each row above which the table is not worth its look-ups, and rows pass through. Default: 0.75.
     pub pass_ratio: f64,
+    /// Whether records are offered to [`Combine::stage`] when [`Combine::is_staging`] says so. Default: no.
+    pub stages: bool,
 }
 
 impl Default for CombineOptions {
     fn default() -> Self {
-        Self { small_bytes: 1 << 20, large_bytes: None, pass_ratio: 0.75 }
+        Self { small_bytes: 1 << 20, large_bytes: None, pass_ratio: 0.75, stages: false }
     }
 }
 
@@ -83,6 +86,10 @@ pub struct Combine<A> {
     pause: u64,
     pub(super) passed: Passed,
     cursor: RowCursor,
+    /// Whether rows can be staged, once the small table is full; and where they are then.
+    stages: bool,
+    staged: Option<Staged>,
+    staged_cursor: StagedCursor,
     hashes: Vec<u64>,
     mixed: Vec<u64>,
 }
@@ -91,6 +98,8 @@ pub struct Combine<A> {
 enum Mode {
     /// Rows are looked up.
     Merging,
+    /// Rows are gathered by partition and looked up in the cache.
+    Staging,
     /// The table is being emptied; rows pass through.
     Draining,
     /// So many more rows pass through.
@@ -111,9 +120,10 @@ impl<A: Aggregation> Combine<A> {
     /// A combiner of rows whose keys have this width.
     pub fn new(reservation: Reservation, key: KeyWidth, aggregation: A, options: CombineOptions) -> Self {
         let layout = Layout { key, state: aggregation.width() };
-        let large = options.large_bytes.unwrap_or_else(|| (reservation.limit() * SEGMENT_SIZE / 8).min(16 << 20));
+        let large = options.large_bytes.unwrap_or_else(|| (reservation.limit() * SEGMENT_SIZE / 8).min(64 << 20));
         let small = options.small_bytes.min(large);
         let segments = |bytes: usize| (bytes / SEGMENT_SIZE).max(2);
+        let stages = options.stages && Staged::suits(layout, &reservation);
         let mut table = Table::new(layout, 0, &reservation);
         table.set_limit(segments(small));
         Self {
@@ -132,6 +142,9 @@ impl<A: Aggregation> Combine<A> {
             pause: 0,
             passed: Passed { rows: RowBatch::new(layout.shape()), hashes: Vec::new(), merged: Vec::new() },
             cursor: RowCursor::default(),
+            stages,
+            staged: None,
+            staged_cursor: StagedCursor::default(),
             hashes: Vec::new(),
             mixed: Vec::new(),
         }
@@ -199,6 +212,55 @@ impl<A: Aggregation> Combine<A> {
         self.table.prefetch_row(remix(hash, 0));
     }
 
+    /// Whether records are to be given to [`Combine::stage`] at present.
+    #[inline]
+    pub fn is_staging(&self) -> bool {
+        self.mode == Mode::Staging
+    }
+
+    /// While [`Combine::is_staging`], the state of no records under this key, to which the record at hand is to be added: a quick
+    /// way beside [`Combine::add`]. Where groups are more than the second-level cache holds, records are gathered by partition and
+    /// merged later, one partition at a time. `None`: [`Combine::make_room`], then try again, then [`Combine::add`].
+    #[inline]
+    pub fn stage(&mut self, key: &[u8; 8], hash: u64) -> Option<&mut [u8]> {
+        if *key == [0xFF; 8] || self.mode != Mode::Staging {
+            return None;
+        }
+        let row = self.staged.as_mut()?.place(remix(hash, 0))?;
+        let (front, state) = row.split_at_mut(8);
+        front.copy_from_slice(key);
+        self.aggregation.init(state);
+        Some(state)
+    }
+
+    /// Merges some of what is staged, so that a record of this key can be. `More`: as for [`Combine::push`].
+    ///
+    /// # Errors
+    /// What the aggregation returns.
+    pub fn make_room(&mut self, key: &[u8; 8], hash: u64) -> Result<Progress> {
+        let Self { staged: Some(staged), aggregation, passed, mode: Mode::Staging, .. } = self else {
+            return Ok(self.progress());
+        };
+        if *key != [0xFF; 8] {
+            staged.make_room(aggregation, remix(hash, 0), passed)?;
+        }
+        if staged.is_useless() {
+            staged.absorb_all(aggregation, passed)?;
+            let rows = staged.merged();
+            self.fail(rows);
+            self.mode = Mode::Draining;
+        }
+        Ok(self.progress())
+    }
+
+    /// Merges what was staged: before [`Combine::end`].
+    ///
+    /// # Errors
+    /// What the aggregation returns.
+    pub fn settle(&mut self) -> Result<()> {
+        self.staged.as_mut().map_or(Ok(()), |staged| staged.absorb_all(&self.aggregation, &mut self.passed))
+    }
+
     #[inline(never)]
     fn add_passing(&mut self, key: &[u8], hash: u64, update: impl FnOnce(&mut [u8])) -> Progress {
         let width = self.aggregation.width().unwrap_or(0);
@@ -237,6 +299,27 @@ impl<A: Aggregation> Combine<A> {
         }
         if self.mode != Mode::Draining {
             return Progress::Done;
+        }
+        if let Some(staged) = self.staged.as_mut().filter(|_| self.table.rows() == 0) {
+            if staged.empty_into(&mut self.staged_cursor, out, max_rows) {
+                self.emptied();
+            }
+            out.compute_hashes();
+            return self.progress();
+        }
+        if let Some(width) = self.layout.row_width() {
+            while out.len() < max_rows && out.byte_len() < PASSED_BYTES {
+                let room = (max_rows - out.len()).min((PASSED_BYTES - out.byte_len()).div_ceil(width));
+                match self.table.advance_run(&mut self.cursor, room) {
+                    Some(rows) => out.extend_adjacent(width, rows),
+                    None => {
+                        self.emptied();
+                        break;
+                    }
+                }
+            }
+            out.compute_hashes();
+            return self.progress();
         }
         let mut hashes = Vec::with_capacity(max_rows.min(1 << 16));
         while out.len() < max_rows && out.byte_len() < PASSED_BYTES {
@@ -362,6 +445,11 @@ impl<A: Aggregation> Combine<A> {
         if self.limit == self.small {
             self.small_ratio = ratio;
         }
+        if !refused && self.stages && self.failures == 0 {
+            self.staged = Some(Staged::new(self.layout, self.table.reservation(), self.large));
+            self.mode = Mode::Draining;
+            return;
+        }
         if !refused && self.limit < self.large && self.stay_small == 0 {
             self.limit = (self.limit * 2).min(self.large);
             self.table.set_limit(self.limit);
@@ -369,8 +457,7 @@ impl<A: Aggregation> Combine<A> {
         }
         self.stay_small = self.stay_small.saturating_sub(1);
         if ratio > self.pass_ratio {
-            self.pause = self.looked_up * (PAUSE << self.failures).min(LONGEST_PAUSE);
-            self.failures = (self.failures + 1).min(16);
+            self.fail(self.looked_up);
         } else {
             self.failures = 0;
             if self.limit > self.small && ratio > self.small_ratio * WORTH_GROWING {
@@ -380,10 +467,26 @@ impl<A: Aggregation> Combine<A> {
         self.mode = Mode::Draining;
     }
 
+    /// So many rows were looked up in vain.
+    fn fail(&mut self, rows: u64) {
+        self.pause = rows * (PAUSE << self.failures).min(LONGEST_PAUSE);
+        self.failures = (self.failures + 1).min(16);
+    }
+
     /// The table was emptied.
     fn emptied(&mut self) {
         self.cursor = RowCursor::default();
         self.looked_up = 0;
+        if let Some(mut staged) = self.staged.take() {
+            self.staged_cursor = StagedCursor::default();
+            if self.failures == 0 && !staged.is_oversized() {
+                staged.begin_again();
+                self.staged = Some(staged);
+                self.table.clear();
+                self.mode = Mode::Staging;
+                return;
+            }
+        }
         self.mode = if self.failures == 0 { Mode::Merging } else { Mode::Passing(self.pause) };
         if self.failures > 0 || self.stay_small > 0 {
             self.limit = self.small;
@@ -396,6 +499,12 @@ impl<A: Aggregation> Combine<A> {
 }
 
 impl Passed {
+    /// Appends a row of this hash.
+    pub(super) fn push(&mut self, row: &[u8], hash: u64) {
+        self.rows.push_row(row);
+        self.hashes.push(hash);
+    }
+
     /// The state of the last row, if it has this key; for states of one width.
     #[inline]
     fn last_state(&mut self, layout: Layout, key: &[u8], hash: u64) -> Option<&mut [u8]> {

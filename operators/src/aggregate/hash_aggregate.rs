@@ -201,6 +201,16 @@ impl<A: Aggregation> HashAggregate<A> {
         self.resume()
     }
 
+    /// Once all results are out: makes ready for another input, as often as one likes. From the second on the tables have the
+    /// size that they came to before. False if it cannot: rows were spilled, or others would like memory.
+    pub fn begin_again(&mut self) -> bool {
+        let ready = matches!(self.stage, Stage::Done) && self.partitions.begin_again();
+        if ready {
+            self.stage = Stage::Input;
+        }
+        ready
+    }
+
     /// Replaces what is in `out` by up to `max_rows` result rows `[key][state]`, or somewhat over 1 MiB of them.
     ///
     /// `More`: call again, also if `out` is empty. `Done`: these were the last.
@@ -221,6 +231,20 @@ impl<A: Aggregation> HashAggregate<A> {
                     self.stage = Stage::Emitting(Default::default());
                 }
                 Stage::Emitting(at) => {
+                    if let Some(width) = self.around.layout.row_width() {
+                        while out.len() < max_rows && out.byte_len() < BATCH_BYTES {
+                            let room = (max_rows - out.len()).min((BATCH_BYTES - out.byte_len()).div_ceil(width));
+                            let Some(rows) = self.partitions.advance_run(at, room) else {
+                                self.stage = self.next_stage()?;
+                                break;
+                            };
+                            out.extend_adjacent(width, rows);
+                        }
+                        if out.len() >= max_rows || out.byte_len() >= BATCH_BYTES {
+                            return Ok(Progress::More);
+                        }
+                        continue;
+                    }
                     while out.len() < max_rows && out.byte_len() < BATCH_BYTES {
                         let emit = |key: &[u8], state: &[u8]| {
                             let (bytes, _) = out.parts_mut();

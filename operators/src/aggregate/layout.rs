@@ -24,6 +24,11 @@ impl Layout {
         }
     }
 
+    /// The width of all rows, where they have one that is not zero.
+    pub(super) fn row_width(self) -> Option<usize> {
+        self.shape().row.filter(|width| *width > 0)
+    }
+
     /// Bytes of the key at the front of a row, with its length where that varies.
     #[inline]
     pub(super) fn key_end(self, row: &[u8]) -> usize {

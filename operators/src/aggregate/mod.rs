@@ -13,7 +13,8 @@
 //! - **Invariant**: a key is in at most one place of the result. Partitions that never spilled are final when the input
 //!   ends; of the others every row is on disk before the first is read back.
 //! - **Trade-off**: rows are looked up as they come, with prefetches ahead of the look-ups, rather than first collected
-//!   by partition and aggregated later in the cache: collecting needs memory for every row, looking up for every key.
+//!   by partition and aggregated later in the cache: collecting needs memory for every row, looking up for every key. [`Combine`]
+//!   collects rows of short keys and states all the same, in bounded memory, once its groups outgrow the cache.
 //!
 //! Counting distinct values is two aggregations: one by (key, value) with [`Distinct`], then a count by key over its
 //! result. Whoever plans a query sets the two up.
@@ -26,6 +27,7 @@ mod directory;
 mod hash_aggregate;
 mod layout;
 mod partitions;
+mod staged;
 mod table;
 
 pub use aggregation::{Aggregation, Distinct};

@@ -55,6 +55,8 @@ pub(super) struct Partitions {
     fewer: Option<usize>,
     /// At the last level: memory is used up, new keys go to the log.
     frozen: bool,
+    /// Other input is likely to come when these rows are out: directories stay.
+    again: bool,
 }
 
 struct Partition {
@@ -84,9 +86,7 @@ impl Partition {
 
 impl Partitions {
     pub(super) fn new(around: Surroundings, level: u32) -> Result<Self> {
-        let segments = around.spill.block_segments(&around.reservation);
-        let buffer = around.reservation.alloc_extent(segments).or_else(|| around.reservation.alloc());
-        let Some(buffer) = buffer else {
+        let Some(buffer) = Self::buffer(&around) else {
             let (held, limit) = (around.reservation.held(), around.reservation.limit());
             return Err(Error::BudgetTooSmall {
                 operator: around.reservation.operator().to_owned(),
@@ -109,7 +109,24 @@ impl Partitions {
             cursor: RowCursor::default(),
             fewer: None,
             frozen: false,
+            again: false,
         })
+    }
+
+    fn buffer(around: &Surroundings) -> Option<Extent> {
+        let segments = around.spill.block_segments(&around.reservation);
+        around.reservation.alloc_extent(segments).or_else(|| around.reservation.alloc())
+    }
+
+    /// Makes ready for other input after all rows are out. False if some were spilled, or others would like memory.
+    pub(super) fn begin_again(&mut self) -> bool {
+        if self.level > 0 || self.around.reservation.pressure() > 0 || self.parts.iter().any(|part| part.spilled) {
+            return false;
+        }
+        self.buffer = Self::buffer(&self.around);
+        self.again = self.buffer.is_some();
+        self.parts.iter_mut().for_each(|part| part.taken = 0);
+        self.again
     }
 
     /// Takes rows `[key][state]` from number `from` on. Returns the number of the first row that found no memory, or the
@@ -422,11 +439,35 @@ impl Partitions {
                 take(key, state);
                 return true;
             }
-            part.table.clear();
-            *at += 1;
-            *cursor = RowCursor::default();
+            self.close(at, cursor);
         }
         false
+    }
+
+    /// As [`Partitions::advance`], of many rows at a time: those that lie next to each other, `max` at the most. Where rows have
+    /// one width.
+    pub(super) fn advance_run(&mut self, (at, cursor): &mut (usize, RowCursor), max: usize) -> Option<&[u8]> {
+        while let Some(part) = self.parts.get(*at) {
+            // The borrow of a row that is returned would last for the whole loop.
+            let mut next = *cursor;
+            if part.table.advance_run(&mut next, max).is_some() {
+                return self.parts[*at].table.advance_run(cursor, max);
+            }
+            self.close(at, cursor);
+        }
+        None
+    }
+
+    /// All rows of a partition are out.
+    fn close(&mut self, at: &mut usize, cursor: &mut RowCursor) {
+        let table = &mut self.parts[*at].table;
+        if self.again {
+            table.clear_rows();
+        } else {
+            table.clear();
+        }
+        *at += 1;
+        *cursor = RowCursor::default();
     }
 
     /// The level of the recursion.

@@ -62,6 +62,11 @@ impl Table {
         }
     }
 
+    /// Where its memory is from.
+    pub(super) fn reservation(&self) -> &Reservation {
+        &self.reservation
+    }
+
     /// Sets the segments at which new keys are refused as if there were no memory; pages may overshoot it by an extent.
     pub(super) fn set_limit(&mut self, segments: usize) {
         self.limit = segments;
@@ -237,6 +242,13 @@ impl Table {
                 return Some(parts);
             }
         }
+    }
+
+    /// As [`Table::advance`], of many rows at a time: those that lie next to each other, `max` at the most. Where rows have one
+    /// width.
+    #[inline]
+    pub(super) fn advance_run(&self, cursor: &mut RowCursor, max: usize) -> Option<&[u8]> {
+        self.pages.advance_run(cursor, max)
     }
 
     /// Removes all rows and gives the memory back.
