@@ -11,4 +11,7 @@ pub use join::{
     HashJoin, JoinKind, JoinOptions, JoinOutput, JoinStats, JoinedBatch, MINIMUM_SEGMENTS as MINIMUM_JOIN_SEGMENTS, Side,
     SortMergeJoin,
 };
-pub use sort::{ExternalSort, KeyRange, MergeReader, MergeSorted, SortOptions, SortStats, SortedRuns, SortedSet, TopK};
+pub use sort::{
+    AdjacentRows, ExternalSort, KeyRange, MergeReader, MergeSorted, SortOptions, SortStats, SortedRows, SortedRuns, SortedSet,
+    TopK,
+};

@@ -16,9 +16,10 @@
 //! need no contiguous index of unknown size, keep the work in the cache, and spread it evenly over the input.
 //!
 //! The parts: [`ExternalSort`] makes runs, [`MergeReader`] merges a range, [`MergeSorted`] merges sorted streams, [`TopK`]
-//! keeps the first rows only. The algorithms are those of the field: MSD radix sort, run detection (as in vergesort),
+//! keeps the first rows only; [`AdjacentRows`] sorts short rows where all fit in memory. The algorithms are those of the field: MSD radix sort, run detection (as in vergesort),
 //! the loser tree (Knuth, The Art of Computer Programming 3, 5.4.1), polyphase-free multi-pass merging.
 
+mod adjacent;
 mod chunk;
 mod external;
 mod key;
@@ -35,6 +36,7 @@ mod top_k;
 #[cfg(test)]
 mod tests;
 
+pub use adjacent::{AdjacentRows, SortedRows};
 pub use external::{ExternalSort, SortOptions};
 pub use merge::MergeReader;
 pub use merge_sorted::MergeSorted;
