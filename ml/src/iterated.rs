@@ -10,7 +10,8 @@
 //! What a part keeps is part of the partial solution, as what all share is: it goes around on its own worker, so a checkpoint at
 //! the end of a superstep holds everything. The data are not: they come from outside the loop, and are there again.
 //!
-//! Trade-off: a worker's part of the data lies in ordinary memory, contiguous, for the learners' loops.
+//! Trade-off: a worker's part of the data lies in ordinary memory, contiguous, for the learners' loops; while it is put together it is
+//! there once more, less and less of it.
 
 use crate::learner::BulkLearner;
 use crate::model::Model;
@@ -99,7 +100,14 @@ impl FitBlocks for DataStream<Block> {
                 .at_the_end()
                 .add::<SaidOf<L>>(self.env(), move |context| {
                     let worker = context.worker;
-                    Ok(Box::new(Part { learner: learning.clone(), worker, data: None, turn: None, local: None }))
+                    Ok(Box::new(Part {
+                        learner: learning.clone(),
+                        worker,
+                        pieces: Vec::new(),
+                        data: None,
+                        turn: None,
+                        local: None,
+                    }))
                 });
             let kept = said.flat_map(|said| match said {
                 Said::Local { worker, local } => Some(Turn::Local { worker, local }),
@@ -137,6 +145,8 @@ fn one<T: Data>(batch: Batch) -> Result<impl Iterator<Item = T>> {
 struct Part<L: BulkLearner> {
     learner: Arc<L>,
     worker: usize,
+    /// What has come of the data, before the first superstep ends.
+    pieces: Vec<Block>,
     data: Option<Block>,
     turn: Option<TurnOf<L>>,
     local: Option<L::Local>,
@@ -157,23 +167,16 @@ impl<L: BulkLearner + 'static> Operator for Part<L> {
                     self.local = Some(local);
                 }
             }
-            _ => {
-                for block in one::<Block>(batch)? {
-                    match &mut self.data {
-                        None => self.data = Some(block),
-                        Some(data) => {
-                            data.rows.append(&block.rows)?;
-                            data.labels.extend(block.labels);
-                        }
-                    }
-                }
-            }
+            _ => self.pieces.extend(one::<Block>(batch)?),
         }
         Ok(Progress::Done)
     }
 
     fn finish(&mut self, out: &mut dyn Output) -> Result<Progress> {
         let worker = self.worker;
+        if !self.pieces.is_empty() {
+            self.data = Some(Block::concat(std::mem::take(&mut self.pieces))?);
+        }
         let (Some(data), Some(turn)) = (self.data.as_ref().filter(|d| !d.is_empty()), self.turn.take()) else {
             return Ok(Progress::Done);
         };

@@ -1,11 +1,13 @@
 //! Batch learners as bulk iterations give what they give over parts in one place.
 
-use fluvial_core::{Config, Env};
+use fluvial_core::{Checkpoints, Config, Env, Restart, RestoreFrom};
 use fluvial_ml::{
-    Block, BulkLearner, DenseRows, Drift, DualSvm, DualSvmParams, FitBlocks, KMeans, KMeansParams, Pegasos, PegasosParams,
+    Block, BulkLearner, DenseRows, Drift, DualSvm, DualSvmParams, FitBlocks, KMeans, KMeansParams, Model, Pegasos, PegasosParams,
     Proximal, ProximalParams, Regression, Rows, ServerStatistics, fit_shared,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 fn env(threads: usize) -> Env {
     Env::new(Config { threads, ..Config::default() })
@@ -54,6 +56,81 @@ fn several_workers_reach_the_same_optimum() {
         let params = KMeansParams { k: 4, ..KMeansParams::default() };
         let (here, there) = figures(KMeans::from_centres(params, ServerStatistics::FEATURES, centres).unwrap(), workers);
         assert!((there[0] / here[0] - 1.0).abs() < 1e-9 && there[1] == here[1], "{workers} workers: {here:?} {there:?}");
+    }
+}
+
+/// Fails once, in the superstep that it is told, on whichever worker is first; and takes its time, so that there is some for
+/// checkpoints.
+struct FailsOnce<L> {
+    learner: L,
+    at: u64,
+    failed: AtomicBool,
+    /// The first superstep after the failure.
+    again: AtomicU64,
+}
+
+impl<L: BulkLearner> BulkLearner for FailsOnce<L> {
+    type Shared = L::Shared;
+    type Local = L::Local;
+    type Partial = L::Partial;
+
+    fn start(&self, width: usize, parts: usize) -> fluvial_ml::Result<L::Shared> {
+        self.learner.start(width, parts)
+    }
+    fn local(&self, data: &Block, part: usize) -> fluvial_ml::Result<L::Local> {
+        self.learner.local(data, part)
+    }
+    fn step(&self, data: &Block, local: &mut L::Local, shared: &L::Shared, superstep: u64) -> fluvial_ml::Result<L::Partial> {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(2) {
+            std::hint::spin_loop();
+        }
+        if self.failed.load(SeqCst) {
+            self.again.fetch_min(superstep, SeqCst);
+        }
+        assert!(superstep != self.at || self.failed.swap(true, SeqCst), "by chance");
+        self.learner.step(data, local, shared, superstep)
+    }
+    fn merge(&self, shared: &mut L::Shared, partials: Vec<L::Partial>, superstep: u64) -> fluvial_ml::Result<bool> {
+        self.learner.merge(shared, partials, superstep)
+    }
+    fn model(&self, shared: &L::Shared) -> fluvial_ml::Result<Model> {
+        self.learner.model(shared)
+    }
+}
+
+/// A job that fails in the middle of training and goes on from a checkpoint learns what one does that does not fail: in the order of
+/// the parts the sums are the same, on any number of workers.
+#[track_caller]
+fn the_same_after_a_failure<L: BulkLearner + 'static>(make: impl Fn() -> L, workers: usize, at: u64) {
+    let blocks = |env: &Env| env.generate(20, |i| data().slice(i as usize * 100, (i as usize + 1) * 100));
+    let undisturbed = blocks(&env(workers)).fit_model(make()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::to_folder(folder.path()).every(Duration::from_millis(5)).from(RestoreFrom::LatestIfAny);
+    let env = Env::new(Config {
+        threads: workers,
+        checkpoints: Some(checkpoints),
+        restart: Restart::fixed_delay(1, Duration::from_millis(1)),
+        ..Config::default()
+    });
+    let failing = Arc::new(FailsOnce { learner: make(), at, failed: AtomicBool::new(false), again: AtomicU64::new(u64::MAX) });
+    let shared = blocks(&env).fit_shared(&failing).collect().unwrap().remove(0);
+    let again = failing.again.load(SeqCst);
+    assert!(again > 0 && again <= at, "{workers} workers: superstep {again} came after the failure in superstep {at}");
+    assert_eq!(failing.model(&shared).unwrap(), undisturbed, "{workers} workers");
+}
+
+#[test]
+fn training_that_failed_on_the_way_gives_the_same_model_bit_for_bit() {
+    for workers in 1..=3 {
+        let params = DualSvmParams { tolerance: 1e-9, rounds: 40, ..DualSvmParams::default() };
+        the_same_after_a_failure(|| DualSvm::new(params.clone()).unwrap(), workers, 25);
+    }
+    for workers in [2, 3] {
+        let params = ProximalParams { tolerance: 1e-15, rounds: 20, ..ProximalParams::default() };
+        the_same_after_a_failure(|| Proximal::new(Regression::Logistic, params.clone()).unwrap(), workers, 25);
+        let params = KMeansParams { k: 4, rounds: 60, tolerance: 0.0, ..KMeansParams::default() };
+        the_same_after_a_failure(|| KMeans::new(params.clone()).unwrap(), workers, 20);
     }
 }
 

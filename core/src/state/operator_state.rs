@@ -91,6 +91,16 @@ impl OperatorState {
         Ok(BroadcastState::new(cell))
     }
 
+    /// Which instance of the operator this is, from 0: the number of its worker.
+    pub fn instance(&self) -> usize {
+        self.instance
+    }
+
+    /// How many instances the operator has, one a worker.
+    pub fn instances(&self) -> usize {
+        self.instances
+    }
+
     fn add_list<V: Data>(&mut self, name: &str, redistribution: Redistribution) -> Result<OperatorList<V>> {
         let cell =
             Rc::new(ListCell { name: name.to_owned(), values: RefCell::default(), codec: RecordCodec::new(), redistribution });

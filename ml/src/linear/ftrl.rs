@@ -45,19 +45,46 @@ pub struct Ftrl {
     weights: Vec<f64>,
     z: Vec<f64>,
     n: Vec<f64>,
+    /// Square roots of `n`: each is needed twice.
+    roots: Vec<f64>,
     records: u64,
 }
 
-/// A coordinate after a gradient: `z`, `n` and the weight.
-#[inline(always)]
-fn follow(params: &FtrlParams, (l1, l2): (f64, f64), (z, n, w): (f64, f64, f64), gradient: f64) -> (f64, f64, f64) {
-    let squared = n + gradient * gradient;
-    let root = squared.sqrt();
-    let sigma = (root - n.sqrt()) / params.alpha;
-    let z = z + gradient - sigma * w;
-    // Without branches, so that the loop over a dense row vectorizes: zero within the penalty.
-    let beyond = (z.abs() - l1).max(0.0).copysign(z);
-    (z, squared, -beyond / ((params.beta + root) / params.alpha + l2))
+/// What coordinates follow a gradient by: a multiplication takes a fraction of a division's time.
+#[derive(Clone, Copy)]
+struct Rule {
+    inverse_alpha: f64,
+    beta: f64,
+    l1: f64,
+    l2: f64,
+}
+
+impl Rule {
+    fn of(params: &FtrlParams) -> Self {
+        Self { inverse_alpha: 1.0 / params.alpha, beta: params.beta, l1: params.l1, l2: params.l2 }
+    }
+
+    /// Of the intercept.
+    fn without_penalties(self) -> Self {
+        Self { l1: 0.0, l2: 0.0, ..self }
+    }
+
+    /// Without branches, so that the loop over a dense row vectorizes: zero within the penalty.
+    #[inline(always)]
+    fn weight(self, z: f64, root: f64) -> f64 {
+        let beyond = (z.abs() - self.l1).max(0.0).copysign(z);
+        // A coordinate that no record has had yet is nothing, also where nothing slows the rates down.
+        -beyond / ((self.beta + root) * self.inverse_alpha + self.l2).max(f64::MIN_POSITIVE)
+    }
+
+    /// A coordinate after a gradient.
+    #[inline(always)]
+    fn follow(self, [z, n, root, w]: [&mut f64; 4], gradient: f64) {
+        *n += gradient * gradient;
+        let before = std::mem::replace(root, n.sqrt());
+        *z += gradient - (*root - before) * self.inverse_alpha * *w;
+        *w = self.weight(*z, *root);
+    }
 }
 
 impl Ftrl {
@@ -68,7 +95,7 @@ impl Ftrl {
     pub fn new(width: usize, params: FtrlParams) -> Result<Self> {
         params.check()?;
         let zeros = vec![0.0; width + 1];
-        Ok(Self { params, weights: zeros.clone(), z: zeros.clone(), n: zeros, records: 0 })
+        Ok(Self { params, weights: zeros.clone(), z: zeros.clone(), n: zeros.clone(), roots: zeros, records: 0 })
     }
 
     #[inline]
@@ -84,25 +111,24 @@ impl Ftrl {
     fn update(&mut self, row: Row<'_>, label: f64, score: f64) {
         self.records += 1;
         let error = sigmoid(score) - if label > 0.0 { 1.0 } else { 0.0 };
-        let (params, width) = (&self.params, self.weights.len() - 1);
-        let penalties = (params.l1, params.l2);
+        let (rule, width) = (Rule::of(&self.params), self.weights.len() - 1);
+        let Self { weights, z, n, roots, .. } = self;
         match row {
             Row::Dense(values) => {
-                let (z, n, w) = (&mut self.z[..width], &mut self.n[..width], &mut self.weights[..width]);
-                for ((x, z), (n, w)) in values.iter().zip(z).zip(n.iter_mut().zip(w)) {
-                    (*z, *n, *w) = follow(params, penalties, (*z, *n, *w), error * x);
+                let (z, n, roots, weights) = (&mut z[..width], &mut n[..width], &mut roots[..width], &mut weights[..width]);
+                for ((x, z), ((n, root), w)) in values.iter().zip(z).zip(n.iter_mut().zip(roots).zip(weights)) {
+                    rule.follow([z, n, root, w], error * x);
                 }
             }
             row => row.for_each(|i, x| {
                 if i < width {
-                    let known = (self.z[i], self.n[i], self.weights[i]);
-                    (self.z[i], self.n[i], self.weights[i]) = follow(params, penalties, known, error * x);
+                    rule.follow([&mut z[i], &mut n[i], &mut roots[i], &mut weights[i]], error * x);
                 }
             }),
         }
-        if params.intercept {
-            let known = (self.z[width], self.n[width], self.weights[width]);
-            (self.z[width], self.n[width], self.weights[width]) = follow(params, (0.0, 0.0), known, error);
+        if self.params.intercept {
+            let coordinate = [&mut z[width], &mut n[width], &mut roots[width], &mut weights[width]];
+            rule.without_penalties().follow(coordinate, error);
         }
     }
 }
@@ -146,14 +172,11 @@ impl OnlineLearner for Ftrl {
         let of = |part: fn(&Self) -> &[f64]| locals.iter().map(|(n, l)| (*n as f64, part(l))).collect::<Vec<_>>();
         blend(&mut self.z, &of(|l| &l.z), decay);
         blend(&mut self.n, &of(|l| &l.n), decay);
-        let width = self.weights.len() - 1;
+        let (rule, width) = (Rule::of(&self.params), self.weights.len() - 1);
         for i in 0..=width {
-            let (l1, l2) = if i < width { (self.params.l1, self.params.l2) } else { (0.0, 0.0) };
-            let beyond = (self.z[i].abs() - l1).max(0.0).copysign(self.z[i]);
-            self.weights[i] = -beyond / ((self.params.beta + self.n[i].sqrt()) / self.params.alpha + l2);
-            if self.n[i] == 0.0 {
-                self.weights[i] = 0.0;
-            }
+            let rule = if i < width { rule } else { rule.without_penalties() };
+            self.roots[i] = self.n[i].sqrt();
+            self.weights[i] = rule.weight(self.z[i], self.roots[i]);
         }
         self.records += locals.iter().map(|(n, _)| n).sum::<u64>();
     }
@@ -223,6 +246,14 @@ mod tests {
         }
         assert!(learner.weights.contains(&0.0), "the L1 penalty leaves nothing out: {:?}", learner.weights);
         assert!(learner.weights[1] < -1.0);
+    }
+
+    #[test]
+    fn features_that_are_always_zero_have_no_weight_without_beta_too() {
+        let mut learner = Ftrl::new(2, FtrlParams { beta: 0.0, ..FtrlParams::default() }).unwrap();
+        (0..10).for_each(|i| learner.learn(Row::Dense(&[0.0, 1.0]), f64::from(i % 2)));
+        assert_eq!(learner.weights[0], 0.0);
+        learner.check().unwrap();
     }
 
     #[test]

@@ -47,6 +47,63 @@ impl Examples for Block {
     }
 }
 
+/// A row of so many features and its label, without anything on the heap: what streams of dense records are fastest with.
+impl<const N: usize> Examples for ([f64; N], f64)
+where
+    Self: Data,
+{
+    #[inline]
+    fn count(&self) -> usize {
+        1
+    }
+    #[inline]
+    fn features(&self, _i: usize) -> Row<'_> {
+        Row::Dense(&self.0)
+    }
+    #[inline]
+    fn label(&self, _i: usize) -> f64 {
+        self.1
+    }
+}
+
+/// Streams of blocks over several workers.
+pub trait DealBlocks {
+    /// Blocks of at most so many rows, dealt out to the workers in turn: also a short table gives each of them its share.
+    ///
+    /// ```
+    /// use fluvial_ml::{DealBlocks, Drift, ServerStatistics};
+    /// let env = fluvial_core::Env::default();
+    /// let whole = ServerStatistics::new(1, Drift::None).block(0..1000)?;
+    /// let blocks = env.from_collection([whole]).deal(64).collect()?;
+    /// assert_eq!((blocks.len(), blocks.iter().map(|b| b.len()).sum::<usize>()), (16, 1000));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    fn deal(&self, rows: usize) -> DataStream<Block>;
+}
+
+impl DealBlocks for DataStream<Block> {
+    fn deal(&self, rows: usize) -> DataStream<Block> {
+        let rows = rows.max(1);
+        let cut = Operation::new("cut").detail(format!("{rows} rows")).input(self);
+        cut.add(self.env(), move |_| Ok(Box::new(Cut(rows)))).rebalance()
+    }
+}
+
+/// Cuts blocks into pieces, each a batch of its own: batches are what is dealt out.
+struct Cut(usize);
+
+impl Operator for Cut {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut dyn Output) -> Result<Progress> {
+        for block in batch.typed_records::<Block>()? {
+            for first in (0..block.len()).step_by(self.0) {
+                out.send(0, Batch::typed(vec![block.slice(first, (first + self.0).min(block.len()))]))?;
+            }
+        }
+        Ok(Progress::Done)
+    }
+}
+
 /// Tables as streams of blocks.
 pub trait FeatureBlocks {
     /// Prepares each batch with fitted stages, the last of which gives the column [`FEATURES`], and reads the labels.

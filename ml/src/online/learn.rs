@@ -6,6 +6,9 @@ use crate::model::Model;
 use crate::vector::Vector;
 use fluvial_core::{DataStream, OperatorList, OperatorState, OutputTag, ProcessContext, ProcessFunction, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -165,8 +168,10 @@ impl<R: Examples> LearnOnline<R> for DataStream<R> {
         let own = tags.clone();
         let versions = self.process(move |state: &mut OperatorState| {
             Ok(Learn {
-                learner: state.union_list("learner")?,
+                place: Place::of(state),
+                kept: state.union_list("learner")?,
                 progress: state.list("progress")?,
+                settled: false,
                 make: make.clone(),
                 options: options.clone(),
                 tags: own.clone(),
@@ -213,6 +218,8 @@ pub(super) struct Counted {
     pub evaluation: Evaluation,
     /// Records since the last version.
     pub since: u64,
+    /// Records since one was timed.
+    untimed: u32,
 }
 
 impl Counted {
@@ -234,16 +241,18 @@ pub(super) enum Event {
     Version(ModelVersion),
 }
 
-/// Tests and trains with each record.
+/// Tests and trains with each record of a range.
+#[inline]
 pub(super) fn learn_each<R: Examples, L: OnlineLearner>(
     records: &R,
+    range: Range<usize>,
     learner: &mut L,
     counted: &mut Counted,
     options: &OnlineOptions,
     mut emit: impl FnMut(Event),
 ) -> Result<()> {
     let width = learner.width();
-    for i in 0..records.count() {
+    for i in range {
         let (row, label) = (records.features(i), records.label(i));
         let fault = row.fault(width);
         if fault.is_some() || (L::SUPERVISED && !label.is_finite()) {
@@ -253,7 +262,8 @@ pub(super) fn learn_each<R: Examples, L: OnlineLearner>(
             emit(Event::Rejected(RejectedRecord { features: row.to_vector(), label, reason }));
             continue;
         }
-        let started = i.is_multiple_of(TIMED).then(Instant::now);
+        let started = (counted.untimed == 0).then(Instant::now);
+        counted.untimed = (counted.untimed + 1) % TIMED;
         let prediction = learner.test_then_train(row, label);
         let loss = learner.loss(prediction, label);
         let prequential = counted.evaluation.prequential.get_or_insert_with(|| Prequential::new(options.window));
@@ -291,39 +301,100 @@ pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64)
 }
 
-/// The learner of several that went apart, each with all of its records.
-pub(super) fn settled<L: OnlineLearner>(former: &[L]) -> Option<L> {
-    let parts: Vec<(u64, L)> = match former {
-        [] | [_] => return former.first().cloned(),
-        _ => former.iter().map(|l| (l.records(), l.clone())).collect(),
-    };
-    let mut merged = former.iter().max_by_key(|l| l.records()).cloned()?;
-    merged.merge(&parts, 0.0);
+/// One in so many records is timed: the clock costs about as much as a record.
+const TIMED: u32 = 16;
+
+/// Which of how many workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub worker: usize,
+    pub workers: usize,
+}
+
+impl Place {
+    pub(super) fn of(state: &OperatorState) -> Self {
+        Self { worker: state.instance(), workers: state.instances() }
+    }
+}
+
+/// What a worker has learned.
+///
+/// After a restore every worker sees what all former ones had. Between a restore and its first record a worker stores that as it
+/// is, so there can be several of one place: the one that knows most is the latest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Kept<L> {
+    pub place: Place,
+    /// Records that it has learned from since it last sent what it knows.
+    pub since: u64,
+    /// Records before those; and those of them that the last merged learner that it was given has learned from.
+    pub sent: u64,
+    pub merged: u64,
+    pub learner: L,
+}
+
+impl<L: OnlineLearner> Kept<L> {
+    pub(super) fn new(place: Place, learner: L) -> Self {
+        Self { place, since: 0, sent: 0, merged: 0, learner }
+    }
+
+    /// Records that it has learned from and the last merged learner has not.
+    pub(super) fn unmerged(&self) -> u64 {
+        self.since + self.sent.saturating_sub(self.merged)
+    }
+
+    /// What a worker goes on with: what it had, or, where there were others than now, what `merge` makes of all of them. Nothing
+    /// if it had learned nothing yet.
+    pub(super) fn settled(former: Vec<Self>, here: Place, merge: impl FnOnce(Vec<Self>) -> Option<L>) -> Option<Self> {
+        let mut latest: BTreeMap<(usize, usize), Self> = BTreeMap::new();
+        for kept in former {
+            match latest.entry((kept.place.workers, kept.place.worker)) {
+                Entry::Occupied(mut other) if other.get().learner.records() < kept.learner.records() => *other.get_mut() = kept,
+                Entry::Occupied(_) => {}
+                Entry::Vacant(entry) => drop(entry.insert(kept)),
+            }
+        }
+        if let Some(own) = latest.remove(&(here.workers, here.worker)) {
+            return Some(own);
+        }
+        if latest.keys().all(|(workers, _)| *workers == here.workers) {
+            return None;
+        }
+        merge(latest.into_values().collect()).map(|learner| Self::new(here, learner))
+    }
+}
+
+/// What several workers know that learned apart from the start.
+fn apart<L: OnlineLearner>(former: Vec<Kept<L>>) -> Option<L> {
+    let parts: Vec<(u64, L)> = former.into_iter().map(|kept| (kept.learner.records(), kept.learner)).collect();
+    let mut merged = parts.iter().max_by_key(|(records, _)| *records)?.1.clone();
+    if parts.len() > 1 {
+        merged.merge(&parts, 0.0);
+    }
     Some(merged)
 }
 
-/// One in so many records is timed: the clock costs about as much as a record.
-const TIMED: usize = 16;
-
 struct Learn<L, M> {
-    /// One learner; after a restore, those of all former workers.
-    learner: OperatorList<L>,
+    place: Place,
+    kept: OperatorList<Kept<L>>,
     progress: OperatorList<Counted>,
+    /// Whether there is one learner and one count, whatever was restored.
+    settled: bool,
     make: Arc<M>,
     options: OnlineOptions,
     tags: Tags,
 }
 
 impl<L: OnlineLearner, M: Fn(usize) -> crate::Result<L>> Learn<L, M> {
-    /// One learner and one count, whatever was restored.
-    fn settle(&self, width: usize) -> Result<()> {
-        if self.learner.len() != 1 {
-            let learner = settled(&self.learner.take());
-            self.learner.set(vec![learner.map_or_else(|| (self.make)(width), Ok)?]);
-        }
-        if self.progress.len() != 1 {
-            self.progress.set(vec![Counted::sum(&self.progress.take())]);
-        }
+    #[cold]
+    fn settle(&mut self, width: usize) -> Result<()> {
+        let place = self.place;
+        let kept = match Kept::settled(self.kept.take(), place, apart) {
+            Some(kept) => kept,
+            None => Kept::new(place, (self.make)(width)?),
+        };
+        self.kept.set(vec![kept]);
+        self.progress.set(vec![Counted::sum(&self.progress.take())]);
+        self.settled = true;
         Ok(())
     }
 }
@@ -332,15 +403,16 @@ impl<R: Examples, L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> 
     type Output = ModelVersion;
 
     fn process(&mut self, records: R, context: &mut ProcessContext<'_, ModelVersion>) -> Result<()> {
-        if records.count() == 0 {
+        let count = records.count();
+        if count == 0 {
             return Ok(());
         }
-        if self.learner.len() != 1 || self.progress.len() != 1 {
+        if !self.settled {
             self.settle(records.features(0).width())?;
         }
-        self.learner.update(|learners| {
+        self.kept.update(|kept| {
             self.progress.update(|counts| {
-                learn_each(&records, &mut learners[0], &mut counts[0], &self.options, |event| match event {
+                learn_each(&records, 0..count, &mut kept[0].learner, &mut counts[0], &self.options, |event| match event {
                     Event::Rejected(record) => context.side(&self.tags.rejected, record),
                     Event::Tested(tested) => context.side(&self.tags.predictions, tested),
                     Event::Version(version) => context.emit(version),
@@ -350,14 +422,16 @@ impl<R: Examples, L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> 
     }
 
     fn finish(&mut self, context: &mut ProcessContext<'_, ModelVersion>) -> Result<()> {
-        if self.learner.len() != 1 && self.progress.is_empty() && self.learner.is_empty() {
-            return Ok(());
+        if !self.settled {
+            if self.progress.is_empty() && self.kept.with(|kept| kept.iter().all(|k| k.place != self.place)) {
+                return Ok(());
+            }
+            self.settle(0)?;
         }
-        self.settle(0)?;
-        self.learner.with(|learners| {
+        self.kept.with(|kept| {
             self.progress.update(|counts| {
                 let counted = &mut counts[0];
-                context.emit(version_of(&learners[0], counted, &self.options)?);
+                context.emit(version_of(&kept[0].learner, counted, &self.options)?);
                 context.side(&self.tags.evaluations, std::mem::take(&mut counted.evaluation));
                 Ok(())
             })

@@ -3,14 +3,15 @@
 //! [`LearnOnline::learn`] runs a learner on each worker over its part of a stream, [`LearnOnline::learn_together`] has them merged in
 //! a feedback loop; the learner itself is the operator's state, kept
 //! copy-on-write, so that a snapshot costs one copy of it. [`Serve::serve`] predicts with models that a second stream brings.
-//! [`records`](blocks) turns tables into blocks of rows that a learner's loop runs over without a detour.
+//! [`FeatureBlocks`] turns tables into blocks of rows that a learner's loop runs over without a detour, [`DealBlocks`] deals them out to
+//! several workers.
 
 mod blocks;
 mod learn;
 mod serve;
 mod together;
 
-pub use blocks::{Examples, FeatureBlocks};
+pub use blocks::{DealBlocks, Examples, FeatureBlocks};
 pub use learn::{Evaluation, LearnOnline, Learned, ModelVersion, OnlineOptions, RejectedRecord, Tested};
 pub use serve::{Answer, ModelCommand, RefusedRequest, Serve, Served};
 pub use together::Together;

@@ -1,7 +1,9 @@
+use crate::data::Frame;
 use crate::learner::{Prediction, Predictor};
 use crate::model::{Model, ModelFile};
-use crate::pipeline::Pipeline;
-use crate::vector::Row;
+use crate::pipeline::{FEATURES, Pipeline};
+use crate::prepare::{Transform, Transformer};
+use crate::vector::{Block, DenseRows, Row, Rows};
 use fluvial_core::{
     BroadcastContext, BroadcastProcessFunction, BroadcastState, Data, DataStream, OutputTag, ProcessContext, Result,
 };
@@ -69,6 +71,9 @@ pub trait Serve<T> {
     /// Predicts each record by the greatest version of the model `name`, as the stream of commands has it at that moment. The models
     /// are state: they are there after a restore. `features` writes a record's features to an empty buffer.
     ///
+    /// A file can be of a whole pipeline, if its stages change features alone (scale, normalize, fill in): the features of a record are then
+    /// those of the pipeline's schema, in that order.
+    ///
     /// ```
     /// use fluvial_ml::*;
     /// let env = fluvial_core::Env::default();
@@ -126,26 +131,75 @@ struct Server<T, F> {
     refused: OutputTag<RefusedRequest<T>>,
     refused_commands: OutputTag<String>,
     /// The version that answers, and its model. Made of the state when it is needed: also after a restore.
-    current: Option<(u64, Option<Model>)>,
+    current: Option<(u64, Option<Servable>)>,
     buffer: Vec<f64>,
 }
 
-/// The model of a file that rows can be given to: one without stages before it.
-fn model_of(file: &ModelFile) -> crate::Result<Model> {
-    let pipeline = Pipeline::from_file(file)?;
-    match pipeline.transforms() {
-        [] => Ok(pipeline.model().clone()),
-        stages => crate::error::data(format!("{} stages before the model, expected the model alone", stages.len())),
+/// What answers: a model, and the stages that change features on their way to it.
+struct Servable {
+    stages: Vec<Transform>,
+    model: Model,
+}
+
+impl Servable {
+    /// Of a file. The stage that puts columns side by side is left out: requests bring their features so.
+    ///
+    /// # Errors
+    /// The file is wrong, or a stage needs other columns than the features.
+    fn of(file: &ModelFile) -> crate::Result<Self> {
+        let pipeline = Pipeline::from_file(file)?;
+        let stages = match pipeline.transforms() {
+            [Transform::Assembler(_), rest @ ..] => rest.to_vec(),
+            all => all.to_vec(),
+        };
+        let servable = Self { stages, model: pipeline.model().clone() };
+        if !servable.stages.is_empty() {
+            let (given, width) = (pipeline.schema.features.len(), servable.model.width());
+            let prepared = servable.prepare(vec![0.0; given])?;
+            if prepared.width() != width {
+                let found = prepared.width();
+                return crate::error::data(format!("its stages make {found} features of {given}, but its model takes {width}"));
+            }
+        }
+        Ok(servable)
+    }
+
+    /// One request's features, as the model takes them.
+    fn prepare(&self, features: Vec<f64>) -> crate::Result<Rows> {
+        let rows = DenseRows::from_values(features.len(), features)?;
+        let mut frame = Frame::of_block(Block::new(Rows::Dense(rows), Vec::new())?, FEATURES);
+        self.stages.iter().try_for_each(|stage| stage.transform(&mut frame))?;
+        frame.vectors(FEATURES).cloned()
+    }
+
+    #[inline]
+    fn predict(&self, features: &[f64]) -> std::result::Result<Prediction, String> {
+        if self.stages.is_empty() {
+            return self.predict_row(Row::Dense(features));
+        }
+        let rows = self.prepare(features.to_vec()).map_err(|e| e.to_string())?;
+        if rows.is_empty() {
+            return Err("0 features".into());
+        }
+        self.predict_row(rows.row(0))
+    }
+
+    #[inline]
+    fn predict_row(&self, row: Row<'_>) -> std::result::Result<Prediction, String> {
+        row.fault(self.model.width()).map_or_else(|| Ok(self.model.predict(row)), Err)
     }
 }
 
 impl<T: Data, F: Fn(&T, &mut Vec<f64>)> Server<T, F> {
-    fn current(&mut self) -> &(u64, Option<Model>) {
+    fn current(&mut self) -> &(u64, Option<Servable>) {
         let Self { models, name, current, .. } = self;
         current.get_or_insert_with(|| {
             models.with(|models: &BTreeMap<(String, u64), ModelFile>| {
                 let versions = models.range((name.clone(), 0)..=(name.clone(), u64::MAX));
-                versions.rev().find_map(|((_, version), file)| Some((*version, Some(model_of(file).ok()?)))).unwrap_or((0, None))
+                versions
+                    .rev()
+                    .find_map(|((_, version), file)| Some((*version, Some(Servable::of(file).ok()?))))
+                    .unwrap_or((0, None))
             })
         })
     }
@@ -154,13 +208,10 @@ impl<T: Data, F: Fn(&T, &mut Vec<f64>)> Server<T, F> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         (self.features)(record, &mut buffer);
-        let (version, model) = self.current();
-        let answer = match model {
+        let (version, servable) = self.current();
+        let answer = match servable {
             None => Err("there is no model of this name".to_owned()),
-            Some(model) => match Row::Dense(&buffer).fault(model.width()) {
-                None => Ok(model.predict(Row::Dense(&buffer))),
-                Some(fault) => Err(fault),
-            },
+            Some(servable) => servable.predict(&buffer),
         };
         let version = *version;
         self.buffer = buffer;
@@ -184,7 +235,7 @@ impl<T: Data, F: Fn(&T, &mut Vec<f64>) + 'static> BroadcastProcessFunction<T, Mo
     fn process_broadcast(&mut self, command: ModelCommand, context: &mut BroadcastContext<'_, Answer<T>>) -> Result<()> {
         self.current = None;
         match command {
-            ModelCommand::Put { name, version, file } => match model_of(&file) {
+            ModelCommand::Put { name, version, file } => match Servable::of(&file) {
                 Ok(_) => {
                     context.write(&self.models).insert((name, version), file);
                 }

@@ -9,17 +9,23 @@
 //! ```
 //!
 //! A worker sends its learner around the loop after its share of the records of a round, and goes on learning. The merging worker
-//! waits for as many records as a round has, merges, and broadcasts. What a worker has learned since it sent is blended in when the
-//! merged learner comes back, by number of records: nothing is thrown away, and nobody waits.
+//! waits for as many records as a round has, merges, and broadcasts. What a worker has learned and the merged learner has not is
+//! blended in when that comes back, by number of records: nothing is thrown away, and nobody waits. The price is that models depend on when
+//! merged learners came back: two runs differ a little.
+//!
+//! What is sent to one worker goes to all, and the first alone takes it: its state is then the first and only element of its list,
+//! which the first of any number of workers gets back.
 
 use super::blocks::Examples;
 use super::learn::{
-    Counted, Evaluation, Event, Learned, ModelVersion, OnlineOptions, RejectedRecord, Tested, learn_each, now, version_of,
+    Counted, Evaluation, Event, Kept, Learned, ModelVersion, OnlineOptions, Place, RejectedRecord, Tested, learn_each, now,
+    version_of,
 };
 use crate::learner::OnlineLearner;
 use fluvial_core::{Data, DataStream, OperatorList, OutputTag, ProcessContext, ProcessFunction, Result};
 use fluvial_iterate::Feedback;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// When and how the learners of several workers are merged.
@@ -54,9 +60,12 @@ impl Together {
 #[serde(bound(serialize = "R: Serialize, L: Serialize", deserialize = "R: Deserialize<'de>, L: Deserialize<'de>"))]
 enum Message<R, L> {
     Records(R),
-    /// The learner of all workers.
-    Merged(L),
+    /// The learner of all workers, and how many records of each of them it has learned from.
+    Merged(L, Taken),
 }
+
+/// Records by the number of workers and the worker.
+type Taken = BTreeMap<(usize, usize), u64>;
 
 /// What leaves the loop.
 #[derive(Clone, Serialize, Deserialize)]
@@ -66,14 +75,7 @@ enum Leaving<L> {
     Rejected(RejectedRecord),
     Tested(Tested),
     Evaluation(Evaluation),
-    Final(Part<L>),
-}
-
-/// A worker's learner, and how many records it has learned from since it last sent or was given one.
-#[derive(Clone, Serialize, Deserialize)]
-struct Part<L> {
-    since: u64,
-    learner: L,
+    Final(Kept<L>),
 }
 
 pub(super) fn learn_together<R: Examples, L: OnlineLearner>(
@@ -84,7 +86,7 @@ pub(super) fn learn_together<R: Examples, L: OnlineLearner>(
 ) -> Learned {
     let config = stream.env().config();
     let workers = (config.threads * config.hosts.len().max(1)) as u64;
-    let (make, locals) = (Arc::new(make), OutputTag::<Part<L>>::new("locals"));
+    let (make, locals) = (Arc::new(make), OutputTag::<Kept<L>>::new("locals"));
     let messages = stream.map(Message::<R, L>::Records);
     let leaving = messages.feedback(|merged| {
         let for_workers = make.clone();
@@ -92,8 +94,10 @@ pub(super) fn learn_together<R: Examples, L: OnlineLearner>(
         let learned = merged.process(move |state| {
             together.checked()?;
             Ok(Worker {
-                learner: state.union_list("learner")?,
+                place: Place::of(state),
+                kept: state.union_list("learner")?,
                 counted: state.list("counted")?,
+                settled: false,
                 share: together.every.div_ceil(workers),
                 together,
                 make: for_workers.clone(),
@@ -104,16 +108,16 @@ pub(super) fn learn_together<R: Examples, L: OnlineLearner>(
         let learned = learned.name(&format!("learn {}", L::NAME));
         let versions = OutputTag::<ModelVersion>::new("versions");
         let (tag, options) = (versions.clone(), options.clone());
-        let sent = learned.side_output(&locals).partition_by_hash(|_| 0u64);
+        let sent = learned.side_output(&locals).broadcast();
         let make = make.clone();
         let merger = sent.process(move |state| {
-            let (merged, waiting, counted) = (state.list("merged")?, state.list("waiting")?, state.list("counted")?);
+            let (first, merging) = (state.instance() == 0, state.list("merging")?);
             let (make, options, versions) = (make.clone(), options.clone(), tag.clone());
-            Ok(Merger { merged, waiting, counted, make, together, options, versions })
+            Ok(Merger { first, merging, make, together, options, versions })
         });
         let merger = merger.name("merge");
         let versions = merger.side_output(&versions).map(Leaving::Version);
-        (merger.map(Message::Merged).broadcast(), learned.union(&versions))
+        (merger.map(|(learner, taken)| Message::Merged(learner, taken)).broadcast(), learned.union(&versions))
     });
     outputs(&leaving, options)
 }
@@ -130,9 +134,9 @@ fn outputs<L: OnlineLearner>(leaving: &DataStream<Leaving<L>>, options: OnlineOp
         Leaving::Version(version) => Some(Last::Version(Box::new(version))),
         _ => None,
     });
-    let versions = finals
-        .partition_by_hash(|_| 0u64)
-        .process(move |state| Ok(Finish { parts: state.list("parts")?, last: state.list("last")?, options: options.clone() }));
+    let versions = finals.broadcast().process(move |state| {
+        Ok(Finish { first: state.instance() == 0, finishing: state.list("finishing")?, options: options.clone() })
+    });
     Learned {
         versions: versions.name("versions"),
         evaluations: only(leaving, |l| if let Leaving::Evaluation(one) = l { Some(one) } else { None }),
@@ -143,26 +147,50 @@ fn outputs<L: OnlineLearner>(leaving: &DataStream<Leaving<L>>, options: OnlineOp
 
 /// Learns from a worker's records.
 struct Worker<L, M> {
-    /// One; after a restore, those of all former workers.
-    learner: OperatorList<Part<L>>,
+    place: Place,
+    kept: OperatorList<Kept<L>>,
     counted: OperatorList<Counted>,
+    /// Whether there is one learner and one count, whatever was restored.
+    settled: bool,
     /// Records after which it sends what it knows.
     share: u64,
     together: Together,
     make: Arc<M>,
     options: OnlineOptions,
-    locals: OutputTag<Part<L>>,
+    locals: OutputTag<Kept<L>>,
 }
 
 impl<L: OnlineLearner, M: Fn(usize) -> crate::Result<L>> Worker<L, M> {
-    fn settle(&self, make: impl FnOnce() -> crate::Result<L>) -> Result<()> {
-        if self.learner.len() != 1 {
-            let learner = gathered(&self.learner.take()).map_or_else(make, |(learner, _)| Ok(learner))?;
-            self.learner.set(vec![Part { since: 0, learner }]);
+    #[cold]
+    fn settle(&mut self, make: impl FnOnce() -> crate::Result<L>) -> Result<()> {
+        let place = self.place;
+        let kept = match Kept::settled(self.kept.take(), place, |former| gathered(&former).map(|(learner, _)| learner)) {
+            Some(kept) => kept,
+            None => Kept::new(place, make()?),
+        };
+        self.kept.set(vec![kept]);
+        self.counted.set(vec![Counted::sum(&self.counted.take())]);
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Takes what all workers know.
+    fn follow(&mut self, mut learner: L, taken: &Taken) -> Result<()> {
+        if !self.settled {
+            // What it had before a restore counts like what it has learned since.
+            self.settle(|| Ok(learner.clone()))?;
         }
-        if self.counted.len() != 1 {
-            self.counted.set(vec![Counted::sum(&self.counted.take())]);
-        }
+        let (round, place) = (self.together.every as f64, (self.place.workers, self.place.worker));
+        self.kept.update(|kept| {
+            let kept = &mut kept[0];
+            kept.merged = taken.get(&place).copied().unwrap_or(0);
+            let unmerged = kept.unmerged();
+            if unmerged > 0 {
+                let stays = round / (round + unmerged as f64);
+                learner.merge(&[(unmerged, kept.learner.clone())], stays);
+            }
+            kept.learner = learner;
+        });
         Ok(())
     }
 }
@@ -171,54 +199,50 @@ impl<R: Examples, L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> 
     type Output = Leaving<L>;
 
     fn process(&mut self, message: Message<R, L>, context: &mut ProcessContext<'_, Leaving<L>>) -> Result<()> {
-        match message {
-            Message::Merged(mut learner) => {
-                if self.learner.len() == 1 {
-                    let round = self.together.every as f64;
-                    self.learner.update(|parts| {
-                        let part = &mut parts[0];
-                        if part.since > 0 {
-                            let stays = round / (round + part.since as f64);
-                            learner.merge(&[(part.since, part.learner.clone())], stays);
-                        }
-                        part.learner = learner;
-                    });
-                } else {
-                    self.settle(|| Ok(learner))?;
+        let records = match message {
+            Message::Merged(learner, taken) => return self.follow(learner, &taken),
+            Message::Records(records) => records,
+        };
+        let count = records.count();
+        if count == 0 {
+            return Ok(());
+        }
+        if !self.settled {
+            let make = self.make.clone();
+            self.settle(|| make(records.features(0).width()))?;
+        }
+        let mut first = 0;
+        self.kept.update(|kept| {
+            self.counted.update(|counts| {
+                let (kept, counted) = (&mut kept[0], &mut counts[0]);
+                // As many at a time as are missing from its share, so that blocks of any size give the same rounds.
+                while first < count {
+                    let missing = self.share.saturating_sub(kept.since).max(1);
+                    let end = usize::try_from(missing).map_or(count, |missing| count.min(first.saturating_add(missing)));
+                    let before = counted.since;
+                    learn_each(&records, first..end, &mut kept.learner, counted, &self.options, |event| match event {
+                        Event::Rejected(record) => context.emit(Leaving::Rejected(record)),
+                        Event::Tested(tested) => context.emit(Leaving::Tested(tested)),
+                        Event::Version(version) => context.emit(Leaving::Version(version)),
+                    })?;
+                    first = end;
+                    kept.since += counted.since - before;
+                    if kept.since >= self.share {
+                        kept.learner.check()?;
+                        context.side(&self.locals, kept.clone());
+                        kept.sent += std::mem::take(&mut kept.since);
+                    }
                 }
                 Ok(())
-            }
-            Message::Records(records) => {
-                if records.count() == 0 {
-                    return Ok(());
-                }
-                self.settle(|| (self.make)(records.features(0).width()))?;
-                self.learner.update(|parts| {
-                    self.counted.update(|counts| {
-                        let (part, counted) = (&mut parts[0], &mut counts[0]);
-                        let before = counted.since;
-                        learn_each(&records, &mut part.learner, counted, &self.options, |event| match event {
-                            Event::Rejected(record) => context.emit(Leaving::Rejected(record)),
-                            Event::Tested(tested) => context.emit(Leaving::Tested(tested)),
-                            Event::Version(version) => context.emit(Leaving::Version(version)),
-                        })?;
-                        part.since += counted.since - before;
-                        if part.since >= self.share {
-                            part.learner.check()?;
-                            context.side(&self.locals, part.clone());
-                            part.since = 0;
-                        }
-                        Ok(())
-                    })
-                })
-            }
-        }
+            })
+        })
     }
 
     fn finish(&mut self, context: &mut ProcessContext<'_, Leaving<L>>) -> Result<()> {
-        for part in self.learner.take() {
-            part.learner.check()?;
-            context.emit(Leaving::Final(part));
+        let merged = |former: Vec<Kept<L>>| gathered(&former).map(|(learner, _)| learner);
+        if let Some(kept) = Kept::settled(self.kept.take(), self.place, merged) {
+            kept.learner.check()?;
+            context.emit(Leaving::Final(kept));
         }
         for counted in self.counted.take() {
             context.emit(Leaving::Evaluation(counted.evaluation));
@@ -228,55 +252,79 @@ impl<R: Examples, L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> 
 }
 
 /// What all workers know, and of how many records: each knows what the last merged learner did, and what came since.
-fn gathered<L: OnlineLearner>(parts: &[Part<L>]) -> Option<(L, u64)> {
-    let known = |part: &Part<L>| part.learner.records() - part.since.min(part.learner.records());
+fn gathered<L: OnlineLearner>(parts: &[Kept<L>]) -> Option<(L, u64)> {
+    let known = |part: &Kept<L>| part.learner.records().saturating_sub(part.unmerged());
     let most = parts.iter().max_by_key(|part| known(part))?;
-    let records = known(most) + parts.iter().map(|p| p.since).sum::<u64>();
+    let records = known(most) + parts.iter().map(Kept::unmerged).sum::<u64>();
     if let [one] = parts {
         return Some((one.learner.clone(), records));
     }
     let mut learner = most.learner.clone();
-    let others: Vec<(u64, L)> = parts.iter().map(|p| (p.since.max(1), p.learner.clone())).collect();
+    let others: Vec<(u64, L)> = parts.iter().map(|p| (p.unmerged().max(1), p.learner.clone())).collect();
     learner.merge(&others, 0.0);
     Some((learner, records))
 }
 
-/// Merges what the workers send. One instance gets everything.
-struct Merger<L, M> {
+/// What the merging worker has between two messages.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound(serialize = "L: Serialize", deserialize = "L: Deserialize<'de>"))]
+struct Merging<L> {
     /// What was sent last, if anything.
-    merged: OperatorList<L>,
-    waiting: OperatorList<Part<L>>,
-    /// Counts versions, in the one element.
-    counted: OperatorList<Counted>,
+    merged: Option<L>,
+    /// What has come since.
+    waiting: Vec<Kept<L>>,
+    taken: Taken,
+    /// Counts versions.
+    counted: Counted,
+}
+
+impl<L> Default for Merging<L> {
+    fn default() -> Self {
+        Self { merged: None, waiting: Vec::new(), taken: Taken::new(), counted: Counted::default() }
+    }
+}
+
+/// Merges what the workers send.
+struct Merger<L, M> {
+    first: bool,
+    merging: OperatorList<Merging<L>>,
     make: Arc<M>,
     together: Together,
     options: OnlineOptions,
     versions: OutputTag<ModelVersion>,
 }
 
-impl<L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> ProcessFunction<Part<L>> for Merger<L, M> {
-    type Output = L;
+impl<L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> ProcessFunction<Kept<L>> for Merger<L, M> {
+    type Output = (L, Taken);
 
-    fn process(&mut self, part: Part<L>, context: &mut ProcessContext<'_, L>) -> Result<()> {
-        self.waiting.add(part);
-        let records: u64 = self.waiting.with(|parts| parts.iter().map(|p| p.since).sum());
-        if records < self.together.every {
+    fn process(&mut self, part: Kept<L>, context: &mut ProcessContext<'_, (L, Taken)>) -> Result<()> {
+        if !self.first {
             return Ok(());
         }
-        let locals: Vec<(u64, L)> = self.waiting.take().into_iter().map(|p| (p.since, p.learner)).collect();
-        // In the first round there is nothing that could stay.
-        let (mut merged, decay) = match self.merged.take().pop() {
-            Some(merged) => (merged, self.together.decay),
-            None => ((self.make)(locals[0].1.width())?, 0.0),
-        };
-        merged.merge(&locals, decay);
-        let mut counted = self.counted.take().pop().unwrap_or_default();
-        let version = version_of(&merged, &mut counted, &self.options)?;
-        self.counted.set(vec![counted]);
-        context.side(&self.versions, version);
-        context.emit(merged.clone());
-        self.merged.set(vec![merged]);
-        Ok(())
+        self.merging.update(|state| {
+            if state.is_empty() {
+                state.push(Merging::default());
+            }
+            let Merging { merged, waiting, taken, counted } = &mut state[0];
+            waiting.push(part);
+            if waiting.iter().map(|part| part.since).sum::<u64>() < self.together.every {
+                return Ok(());
+            }
+            // In the order of the workers: the same sums, whoever was first.
+            waiting.sort_by_key(|part| part.place.worker);
+            waiting.iter().for_each(|p| *taken.entry((p.place.workers, p.place.worker)).or_default() += p.since);
+            let locals: Vec<(u64, L)> = waiting.drain(..).map(|part| (part.since, part.learner)).collect();
+            // In the first round there is nothing that could stay.
+            let (mut next, decay) = match merged.take() {
+                Some(merged) => (merged, self.together.decay),
+                None => ((self.make)(locals[0].1.width())?, 0.0),
+            };
+            next.merge(&locals, decay);
+            context.side(&self.versions, version_of(&next, counted, &self.options)?);
+            context.emit((next.clone(), taken.clone()));
+            *merged = Some(next);
+            Ok(())
+        })
     }
 }
 
@@ -285,14 +333,22 @@ impl<L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> ProcessFuncti
 #[serde(bound(serialize = "L: Serialize", deserialize = "L: Deserialize<'de>"))]
 enum Last<L> {
     Version(Box<ModelVersion>),
-    Part(Part<L>),
+    Part(Kept<L>),
 }
 
-/// Passes versions on and makes the last one, of everything that the workers know. One instance gets everything.
+/// What is known of the last version before it is made.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound(serialize = "L: Serialize", deserialize = "L: Deserialize<'de>"))]
+struct Finishing<L> {
+    parts: Vec<Kept<L>>,
+    /// Number of the version before it.
+    version: u64,
+}
+
+/// Passes versions on and makes the last one, of everything that the workers know.
 struct Finish<L> {
-    parts: OperatorList<Part<L>>,
-    /// Number of the last version.
-    last: OperatorList<u64>,
+    first: bool,
+    finishing: OperatorList<Finishing<L>>,
     options: OnlineOptions,
 }
 
@@ -300,20 +356,30 @@ impl<L: OnlineLearner> ProcessFunction<Last<L>> for Finish<L> {
     type Output = ModelVersion;
 
     fn process(&mut self, last: Last<L>, context: &mut ProcessContext<'_, ModelVersion>) -> Result<()> {
-        match last {
-            Last::Part(part) => self.parts.add(part),
-            Last::Version(version) => {
-                self.last.set(vec![version.version]);
-                context.emit(*version);
-            }
+        if !self.first {
+            return Ok(());
         }
+        self.finishing.update(|state| {
+            if state.is_empty() {
+                state.push(Finishing { parts: Vec::new(), version: 0 });
+            }
+            match last {
+                Last::Part(part) => state[0].parts.push(part),
+                Last::Version(version) => {
+                    state[0].version = version.version;
+                    context.emit(*version);
+                }
+            }
+        });
         Ok(())
     }
 
     fn finish(&mut self, context: &mut ProcessContext<'_, ModelVersion>) -> Result<()> {
-        let Some((learner, records)) = gathered(&self.parts.take()) else { return Ok(()) };
-        let version = self.last.take().pop().unwrap_or(0) + 1;
-        context.emit(ModelVersion { name: self.options.name.clone(), version, records, time: now(), model: learner.model() });
+        let Some(Finishing { mut parts, version }) = self.finishing.take().pop() else { return Ok(()) };
+        parts.sort_by_key(|part| part.place.worker);
+        let Some((learner, records)) = gathered(&parts) else { return Ok(()) };
+        let (name, version) = (self.options.name.clone(), version + 1);
+        context.emit(ModelVersion { name, version, records, time: now(), model: learner.model() });
         Ok(())
     }
 }

@@ -16,6 +16,21 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
 }
 
+/// Whether no value is infinite or not a number.
+#[inline]
+pub(crate) fn all_finite(values: &[f64]) -> bool {
+    // Zero times anything finite is zero, times anything else is not a number; in interleaved sums, as in `dot`.
+    let (chunks, rest) = values.as_chunks::<4>();
+    let mut sums = [0.0; 4];
+    for chunk in chunks {
+        for i in 0..4 {
+            sums[i] += chunk[i] * 0.0;
+        }
+    }
+    let rest: f64 = rest.iter().map(|x| x * 0.0).sum();
+    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest == 0.0
+}
+
 /// Adds `scale * x` to `y`.
 #[inline]
 pub(crate) fn axpy(scale: f64, x: &[f64], y: &mut [f64]) {
@@ -47,27 +62,26 @@ pub fn argmin(values: &[f64]) -> usize {
     place
 }
 
-/// Centres laid out dimension by dimension, so that the distances of a point to all of them are computed side by side.
+/// Centres in groups, each laid out dimension by dimension, so that the distances of a point to a group are computed side by side.
 ///
 /// Each distance is summed in the order of the dimensions, as [`squared_distance`] does: the same bits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Nearest {
     centres: usize,
     width: usize,
-    /// `centres` rounded up to whole lanes; what is added is infinitely far away.
-    stride: usize,
-    /// Value `j` of centre `c` at `j * stride + c`.
-    columns: Vec<f64>,
+    /// Value `j` of lane `i` of group `g` at `(g * width + j) * LANES + i`. What fills up the last group is infinitely far away.
+    groups: Vec<f64>,
 }
 
+/// Centres of a group.
 const LANES: usize = 8;
 
 impl Nearest {
     /// Of centres of this width that lie one after another.
     pub fn new(centres: &[f64], width: usize) -> Self {
         let count = centres.len().checked_div(width).unwrap_or(0);
-        let stride = count.next_multiple_of(LANES);
-        let mut nearest = Self { centres: count, width, stride, columns: vec![f64::INFINITY; stride * width] };
+        let groups = vec![f64::INFINITY; count.next_multiple_of(LANES) * width];
+        let mut nearest = Self { centres: count, width, groups };
         for c in 0..count {
             nearest.set(c, &centres[c * width..][..width]);
         }
@@ -77,8 +91,10 @@ impl Nearest {
     /// Moves a centre.
     #[inline]
     pub fn set(&mut self, centre: usize, to: &[f64]) {
-        for (j, value) in to.iter().enumerate() {
-            self.columns[j * self.stride + centre] = *value;
+        let first = centre / LANES * self.width * LANES;
+        let group = &mut self.groups[first..first + self.width * LANES];
+        for (values, value) in group.as_chunks_mut::<LANES>().0.iter_mut().zip(to) {
+            values[centre % LANES] = *value;
         }
     }
 
@@ -100,26 +116,35 @@ impl Nearest {
         self.find_any(point)
     }
 
+    /// Without branches on distances, which nobody could predict.
     #[inline(always)]
     fn find_any(&self, point: &[f64]) -> (usize, f64) {
-        let (mut best, mut least) = (0, f64::INFINITY);
-        for first in (0..self.stride).step_by(LANES) {
+        // Of each lane: the least distance so far, and the centre at it.
+        let (mut least, mut centres) = ([f64::INFINITY; LANES], [0u64; LANES]);
+        for (g, group) in self.groups.chunks_exact((self.width * LANES).max(1)).enumerate() {
             let mut sums = [0.0; LANES];
-            for (j, value) in point.iter().enumerate().take(self.width) {
-                let Some(column) = self.columns[j * self.stride + first..].first_chunk::<LANES>() else { continue };
+            for (value, column) in point.iter().zip(group.as_chunks::<LANES>().0) {
                 for i in 0..LANES {
                     let difference = value - column[i];
                     sums[i] += difference * difference;
                 }
             }
-            // Most groups have nothing nearer: looked at whole, first.
-            let lowest = sums.iter().fold(f64::INFINITY, |a, b| if *b < a { *b } else { a });
-            if lowest < least {
-                least = lowest;
-                best = first + sums.iter().position(|s| *s == lowest).unwrap_or(0);
+            for i in 0..LANES {
+                let nearer = sums[i] < least[i];
+                least[i] = if nearer { sums[i] } else { least[i] };
+                centres[i] = if nearer { (g * LANES + i) as u64 } else { centres[i] };
             }
         }
-        (best.min(self.centres.saturating_sub(1)), least)
+        for half in [4, 2, 1] {
+            for i in 0..half {
+                let (other, centre) = (least[i + half], centres[i + half]);
+                // Of equals the first one.
+                let nearer = (other < least[i]) | ((other == least[i]) & (centre < centres[i]));
+                least[i] = if nearer { other } else { least[i] };
+                centres[i] = if nearer { centre } else { centres[i] };
+            }
+        }
+        ((centres[0] as usize).min(self.centres.saturating_sub(1)), least[0])
     }
 }
 
@@ -134,6 +159,17 @@ mod tests {
             let (a, b): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
             let plain: f64 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
             prop_assert!((dot(&a, &b) - plain).abs() < 1e-11);
+        }
+
+        #[test]
+        fn values_that_are_not_finite_are_found(
+            mut values in prop::collection::vec(-1e308..1e308f64, 0..40), wrong in 0usize..3, at in 0usize..40
+        ) {
+            prop_assert!(all_finite(&values));
+            if let Some(value) = values.get_mut(at) {
+                *value = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][wrong];
+                prop_assert!(!all_finite(&values));
+            }
         }
 
         #[test]

@@ -1,4 +1,4 @@
-use super::kernels::{axpy, dot};
+use super::kernels::{all_finite, axpy, dot};
 use serde::{Deserialize, Serialize};
 
 /// The features of one record, borrowed.
@@ -114,11 +114,14 @@ impl Row<'_> {
     /// What is wrong with this row for a learner of `width` features; nothing if it has that width and all values are finite.
     #[inline]
     pub fn fault(&self, width: usize) -> Option<String> {
-        // Zero times anything finite is zero, times anything else is not a number: one chain that vectorizes.
-        let finite = self.stored().iter().map(|x| x * 0.0).sum::<f64>() == 0.0;
-        if finite && self.width() == width {
+        if self.width() == width && all_finite(self.stored()) {
             return None;
         }
+        self.describe_fault(width)
+    }
+
+    #[cold]
+    fn describe_fault(&self, width: usize) -> Option<String> {
         if self.width() != width {
             return Some(format!("{} features, expected {width}", self.width()));
         }

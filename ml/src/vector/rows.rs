@@ -161,6 +161,26 @@ impl Rows {
         }
     }
 
+    /// How many values are stored: of sparse rows those that are not zero.
+    fn stored(&self) -> usize {
+        match self {
+            Self::Dense(rows) => rows.values.len(),
+            Self::Sparse(rows) => rows.values.len(),
+        }
+    }
+
+    /// Makes room for so many more values and rows.
+    fn reserve(&mut self, values: usize, count: usize) {
+        match self {
+            Self::Dense(rows) => rows.values.reserve_exact(values),
+            Self::Sparse(rows) => {
+                rows.offsets.reserve_exact(count);
+                rows.indices.reserve_exact(values);
+                rows.values.reserve_exact(values);
+            }
+        }
+    }
+
     /// Row `i`.
     ///
     /// # Panics
@@ -214,6 +234,16 @@ impl Rows {
             picked.push(self.row(*place)).unwrap_or_else(|_| unreachable!("rows of one block have one width"));
         }
         picked
+    }
+
+    /// The rows from place `start` to place `end`.
+    pub fn slice(&self, start: usize, end: usize) -> Self {
+        match self {
+            Self::Dense(DenseRows { width, values, .. }) => {
+                Self::Dense(DenseRows { width: *width, count: end - start, values: values[start * width..end * width].to_vec() })
+            }
+            Self::Sparse(_) => self.pick(&(start..end).collect::<Vec<_>>()),
+        }
     }
 
     /// Adds all rows of another block.
@@ -278,7 +308,30 @@ impl Block {
 
     /// The records from place `start` to place `end`.
     pub fn slice(&self, start: usize, end: usize) -> Self {
-        self.pick(&(start..end).collect::<Vec<_>>())
+        let labels = if self.labels.is_empty() { Vec::new() } else { self.labels[start..end].to_vec() };
+        Self { rows: self.rows.slice(start, end), labels }
+    }
+
+    /// All records of several blocks, one block after another; each is dropped once it is copied.
+    ///
+    /// # Errors
+    /// No blocks; blocks of different widths.
+    pub fn concat(blocks: Vec<Self>) -> Result<Self> {
+        let (values, count) = blocks.iter().fold((0, 0), |(values, count), b| (values + b.rows.stored(), count + b.len()));
+        let mut blocks = blocks.into_iter();
+        let Some(mut all) = blocks.next() else { return Err(Error::Data("no blocks to put together".into())) };
+        if blocks.len() == 0 {
+            return Ok(all);
+        }
+        all.rows.reserve(values - all.rows.stored(), count - all.len());
+        for block in blocks {
+            if block.labels.is_empty() != all.labels.is_empty() && !block.is_empty() && !all.is_empty() {
+                return Err(Error::Data("blocks with labels among blocks without".into()));
+            }
+            all.rows.append(&block.rows)?;
+            all.labels.extend(block.labels);
+        }
+        Ok(all)
     }
 
     /// The records in `parts` parts, in turn: record `i` is in part `i % parts`.

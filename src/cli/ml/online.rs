@@ -6,10 +6,10 @@ use crate::cli::job::Job;
 use crate::cli::output;
 use fluvial_core::{DataStream, Error, Interrupt, Result};
 use fluvial_ml::{
-    Block, Evaluation, FEATURES, FeatureBlocks, Ftrl, FtrlParams, HalfSpaceParams, HalfSpaceTrees, Labels, LearnOnline, Learned,
-    ModelVersion, MovingParams, MovingStatistics, OnlineKMeans, OnlineKMeansParams, OnlineLearner, OnlineOptions, Parameters,
-    PassiveAggressive, PassiveAggressiveParams, Pipeline, Schema, Sgd, SgdParams, Tested, Together, Training, Transform,
-    VectorAssembler, WindowReport, roc_auc,
+    Block, DealBlocks, Evaluation, FEATURES, FeatureBlocks, Ftrl, FtrlParams, HalfSpaceParams, HalfSpaceTrees, Labels,
+    LearnOnline, Learned, ModelVersion, MovingParams, MovingStatistics, OnlineKMeans, OnlineKMeansParams, OnlineLearner,
+    OnlineOptions, Parameters, PassiveAggressive, PassiveAggressiveParams, Pipeline, Schema, Sgd, SgdParams, Tested, Together,
+    Training, Transform, VectorAssembler, WindowReport, roc_auc,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -93,9 +93,13 @@ fn with<P: Parameters + 'static, L: OnlineLearner>(
         predictions: kind == Kind::Anomalies && labels.is_some(),
     };
     let make = move |width| make(width, params.clone());
-    let learned = match args.workers {
+    let learned = match u64::from(args.workers) {
         1 => blocks.learn(make, options),
-        _ => blocks.learn_together(make, options, Together { every: args.merge_every, decay: args.decay }),
+        workers => {
+            // What a worker learns between two merges, so that all of them have some of every round.
+            let share = args.merge_every.div_ceil(workers).clamp(1, BLOCK as u64) as usize;
+            blocks.deal(share).learn_together(make, options, Together { every: args.merge_every, decay: args.decay })
+        }
     };
     let outcome = Outcome::of(&learned);
     if args.common.explain {

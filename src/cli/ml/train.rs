@@ -5,8 +5,8 @@ use crate::cli::job::Job;
 use crate::cli::output;
 use fluvial_core::{Env, Error, Interrupt, Result};
 use fluvial_ml::{
-    Block, BulkLearner, DualSvm, FitBlocks, Frame, KMeans, Labels, Parameters, Pegasos, Pipeline, Proximal, ProximalParams,
-    Regression, StandardScaler, Steps, Training,
+    Block, BulkLearner, DealBlocks, DualSvm, FitBlocks, Frame, KMeans, Labels, Parameters, Pegasos, Pipeline, Proximal,
+    ProximalParams, Regression, StandardScaler, Steps, Training,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -119,8 +119,8 @@ fn with<P: Parameters, L: BulkLearner + 'static>(
     output::print(format_args!("{text}"))
 }
 
-/// Records that travel together.
-const BLOCK: usize = 1024;
+/// Most records that travel together.
+const BLOCK: usize = 8192;
 
 /// Fits stages, and the learner as a bulk iteration on the job's workers.
 fn fit<L: BulkLearner + 'static>(
@@ -139,12 +139,10 @@ fn fit<L: BulkLearner + 'static>(
     let label = label.zip(labels.as_ref());
     let (transforms, blocks) = steps.prepare(parts, label)?;
     let records: usize = blocks.iter().map(Block::len).sum();
-    // So many that every worker gets its share.
-    let pieces = blocks
-        .iter()
-        .flat_map(|block| (0..block.len()).step_by(BLOCK).map(|first| block.slice(first, (first + BLOCK).min(block.len()))));
-    let stream = env.from_collection(pieces.collect::<Vec<_>>());
-    let stream = if env.config().threads > 1 { stream.rebalance() } else { stream };
+    let stream = env.from_collection(blocks);
+    // So many pieces that every worker gets its share.
+    let workers = (env.config().threads * env.config().hosts.len().max(1)).max(1);
+    let stream = if workers > 1 { stream.deal(records.div_ceil(4 * workers).clamp(1, BLOCK)) } else { stream };
     let learner = Arc::new(learner);
     let Some(shared) = stream.fit_shared(&learner).collect()?.pop() else {
         return Err(Error::User("no records to learn from".into()));
