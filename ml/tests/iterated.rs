@@ -1,10 +1,14 @@
 //! Batch learners as bulk iterations give what they give over parts in one place.
 
+mod kit;
+
 use fluvial_core::{Checkpoints, Config, Env, Restart, RestoreFrom};
 use fluvial_ml::{
     Block, BulkLearner, DenseRows, Drift, DualSvm, DualSvmParams, FitBlocks, KMeans, KMeansParams, Model, Pegasos, PegasosParams,
     Proximal, ProximalParams, Regression, Rows, ServerStatistics, fit_shared,
 };
+use kit::has_checkpoint;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -59,11 +63,12 @@ fn several_workers_reach_the_same_optimum() {
     }
 }
 
-/// Fails once, in the superstep that it is told, on whichever worker is first; and takes its time, so that there is some for
-/// checkpoints.
+/// Fails once, in the superstep that it is told or the first after it at which there is a checkpoint to go on from, on whichever
+/// worker is first; and takes its time, so that there is some for checkpoints.
 struct FailsOnce<L> {
     learner: L,
     at: u64,
+    folder: PathBuf,
     failed: AtomicBool,
     /// The first superstep after the failure.
     again: AtomicU64,
@@ -81,14 +86,17 @@ impl<L: BulkLearner> BulkLearner for FailsOnce<L> {
         self.learner.local(data, part)
     }
     fn step(&self, data: &Block, local: &mut L::Local, shared: &L::Shared, superstep: u64) -> fluvial_ml::Result<L::Partial> {
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_millis(2) {
-            std::hint::spin_loop();
+        let (started, failed) = (Instant::now(), self.failed.load(SeqCst));
+        let fails = || superstep >= self.at && !failed && has_checkpoint(&self.folder);
+        // Longer where the checkpoint is waited for, though not for ever: it may need this worker.
+        let time = Duration::from_millis(if superstep >= self.at && !failed { 100 } else { 2 });
+        while started.elapsed() < time && !fails() {
+            std::thread::yield_now();
         }
-        if self.failed.load(SeqCst) {
+        if failed {
             self.again.fetch_min(superstep, SeqCst);
         }
-        assert!(superstep != self.at || self.failed.swap(true, SeqCst), "by chance");
+        assert!(!fails() || self.failed.swap(true, SeqCst), "by chance");
         self.learner.step(data, local, shared, superstep)
     }
     fn merge(&self, shared: &mut L::Shared, partials: Vec<L::Partial>, superstep: u64) -> fluvial_ml::Result<bool> {
@@ -113,10 +121,17 @@ fn the_same_after_a_failure<L: BulkLearner + 'static>(make: impl Fn() -> L, work
         restart: Restart::fixed_delay(1, Duration::from_millis(1)),
         ..Config::default()
     });
-    let failing = Arc::new(FailsOnce { learner: make(), at, failed: AtomicBool::new(false), again: AtomicU64::new(u64::MAX) });
+    let place = folder.path().to_owned();
+    let failing = Arc::new(FailsOnce {
+        learner: make(),
+        at,
+        folder: place,
+        failed: AtomicBool::new(false),
+        again: AtomicU64::new(u64::MAX),
+    });
     let shared = blocks(&env).fit_shared(&failing).collect().unwrap().remove(0);
     let again = failing.again.load(SeqCst);
-    assert!(again > 0 && again <= at, "{workers} workers: superstep {again} came after the failure in superstep {at}");
+    assert!(again > 0 && again < u64::MAX, "{workers} workers: superstep {again} came after the failure in superstep {at}");
     assert_eq!(failing.model(&shared).unwrap(), undisturbed, "{workers} workers");
 }
 
