@@ -25,7 +25,7 @@ pub use codec::typed::{Codec, Schema, SchemaReader, StoredCodec, TypedRows};
 pub use error::{Error, Result};
 pub use fluvial_memory_derive::NormalizedKey;
 pub use keys::columns::{KeyColumn, KeyEncoder, Keys};
-pub use keys::{Descending, KeySchema, NormalizedKey, NullsFirst};
+pub use keys::{Descending, KeySchema, NormalizedKey, NullsFirst, same_key};
 pub use manager::{MemoryManager, Usage};
 pub use pages::{RowCursor, RowPages};
 pub use prefetch::prefetch;

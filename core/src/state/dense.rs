@@ -1,12 +1,12 @@
 //! The hash table of one key group.
 
 use super::key::{KeyBytes, KeyRef};
+use fluvial_memory::same_key;
 
 /// Entries lie side by side in the order in which they came (a removed one is replaced by the last); a directory of 8-byte
 /// slots finds them by linear probing. A slot holds 32 bits of the key's hash, which give its home and make a comparison of
 /// keys almost certain to succeed, and the entry's place. So growing and removing touch the directory alone, a snapshot or a
 /// sweep runs over contiguous entries, and a look-up can be prefetched in two steps.
-#[derive(Clone)]
 pub(crate) struct DenseTable<V> {
     /// `hash32 << 32 | place + 1`; zero is empty. A power of two, at most 3/4 full.
     directory: Vec<u64>,
@@ -29,6 +29,18 @@ fn bits(hash: u64) -> u32 {
 impl<V> Default for DenseTable<V> {
     fn default() -> Self {
         Self { directory: Vec::new(), entries: Vec::new() }
+    }
+}
+
+impl<V: Clone> Clone for DenseTable<V> {
+    fn clone(&self) -> Self {
+        Self { directory: self.directory.clone(), entries: self.entries.clone() }
+    }
+
+    /// In the room that this one has.
+    fn clone_from(&mut self, other: &Self) {
+        self.directory.clone_from(&other.directory);
+        self.entries.clone_from(&other.entries);
     }
 }
 
@@ -67,7 +79,7 @@ impl<V> DenseTable<V> {
             if slot == 0 {
                 return None;
             }
-            if (slot >> 32) as u32 == tag && self.entries[place(slot)].key.as_slice() == key.bytes {
+            if (slot >> 32) as u32 == tag && same_key(self.entries[place(slot)].key.as_slice(), key.bytes) {
                 return Some(at);
             }
             at = (at + 1) & self.mask();
@@ -99,6 +111,12 @@ impl<V> DenseTable<V> {
     pub(crate) fn clear(&mut self) {
         self.directory.fill(0);
         self.entries.clear();
+    }
+
+    /// Gives up all entries and keeps the room, for a copy of another table: nothing is found in this one any more.
+    pub(crate) fn into_room(mut self) -> Self {
+        self.entries.clear();
+        self
     }
 
     /// Adds a key that is not there; says where.

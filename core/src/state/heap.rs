@@ -60,8 +60,18 @@ impl<V: Clone> CowTable<V> {
 
     #[inline]
     pub(crate) fn write(&mut self) -> &mut DenseTable<V> {
+        self.write_in(DenseTable::default)
+    }
+
+    /// As [`CowTable::write`]: a copy, if there must be one, is made in a table whose room is to be used again.
+    #[inline]
+    pub(crate) fn write_in(&mut self, room: impl FnOnce() -> DenseTable<V>) -> &mut DenseTable<V> {
         if let Self::Shared(table) = self {
-            *self = Self::Own(Arc::unwrap_or_clone(std::mem::take(table)));
+            *self = Self::Own(Arc::try_unwrap(std::mem::take(table)).unwrap_or_else(|shared| {
+                let mut own = room();
+                own.clone_from(&shared);
+                own
+            }));
         }
         match self {
             Self::Own(table) => table,

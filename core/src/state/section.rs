@@ -30,24 +30,37 @@ pub(crate) fn encode<V: Data>(
     Ok(StateSection { name: name.to_owned(), key_group: key_group.into(), schema: schema(codec), keys, bytes, stored: None })
 }
 
-/// Sections of entries of any key groups, one a group.
+/// Sections of entries of any key groups, one a group. `keys` are those of the entries, in the same order: they are gone through
+/// first, so that each section has its room from the beginning.
 pub(crate) fn encode_groups<'a, V: Data>(
     name: &str,
     codec: &RecordCodec<V>,
+    keys: impl Iterator<Item = &'a [u8]>,
     entries: impl Iterator<Item = (&'a [u8], V)>,
     sink: &mut SectionSink<'_>,
 ) -> Result<()> {
-    let mut groups: Vec<Vec<u8>> = vec![Vec::new(); usize::from(KEY_GROUPS)];
-    for (key, value) in entries {
-        append(codec, key, &value, &mut groups[usize::from(key_group(hash_bytes(key)))])?;
+    let mut sizes = vec![0; usize::from(KEY_GROUPS)];
+    let fixed = 8 + codec.width().unwrap_or(0);
+    let groups = keys.map(|key| {
+        let group = key_group(hash_bytes(key));
+        sizes[usize::from(group)] += fixed + key.len();
+        group as u8
+    });
+    let groups: Vec<u8> = groups.collect();
+    let mut sections: Vec<Vec<u8>> = sizes.into_iter().map(Vec::with_capacity).collect();
+    for ((key, value), group) in entries.zip(groups) {
+        append(codec, key, &value, &mut sections[usize::from(group)])?;
     }
     let schema = schema(codec);
-    for (group, bytes) in (0..KEY_GROUPS).zip(groups).filter(|(_, bytes)| !bytes.is_empty()) {
+    for (group, bytes) in (0..KEY_GROUPS).zip(sections).filter(|(_, bytes)| !bytes.is_empty()) {
         let (name, schema, keys) = (name.to_owned(), schema.clone(), codec.keys().as_str().to_owned());
         sink(StateSection { name, key_group: Some(group), schema, keys, bytes, stored: None })?;
     }
     Ok(())
 }
+
+/// Key groups are counted in a byte.
+const _: () = assert!(KEY_GROUPS <= 256);
 
 /// Appends the entry of a key that has been removed.
 pub(crate) fn append_removed(key: &[u8], bytes: &mut Vec<u8>) {

@@ -100,9 +100,9 @@ impl<N: Data + Ord> TimerQueue<N> {
     pub(crate) fn snapshot(&self) -> DeferredState {
         let (name, codec, shards) = (self.name, self.codec.clone(), self.shards.clone());
         Box::new(move |sink| {
-            let timers = shards.iter().flat_map(|shard| shard.iter());
-            let entries = timers.map(|(at, key, namespace)| (key.as_slice(), (*at, namespace.clone())));
-            section::encode_groups(name, &codec, entries, sink)
+            let timers = || shards.iter().flat_map(|shard| shard.iter());
+            let entries = timers().map(|(at, key, namespace)| (key.as_slice(), (*at, namespace.clone())));
+            section::encode_groups(name, &codec, timers().map(|(_, key, _)| key.as_slice()), entries, sink)
         })
     }
 

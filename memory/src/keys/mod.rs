@@ -39,6 +39,31 @@ pub(crate) use bytes::{escaped_len, unescape, write_escaped};
 pub(crate) use primitives::FixedKey;
 pub use schema::KeySchema;
 
+/// Whether two keys have the same bytes. Keys are short: up to 16 bytes take two overlapping loads a side and no call.
+///
+/// ```
+/// use fluvial_memory::same_key;
+/// assert!(same_key(b"amsterdam", b"amsterdam"));
+/// assert!(!same_key(b"amsterdam", b"rotterdam") && !same_key(b"am", b"amsterdam"));
+/// ```
+#[inline(always)]
+pub fn same_key(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match a.len() {
+        4..8 => ends::<4>(a) == ends::<4>(b),
+        8..=16 => ends::<8>(a) == ends::<8>(b),
+        _ => a == b,
+    }
+}
+
+/// The first bytes and the last ones.
+#[inline(always)]
+fn ends<const N: usize>(bytes: &[u8]) -> (Option<&[u8; N]>, Option<&[u8; N]>) {
+    (bytes.first_chunk(), bytes.last_chunk())
+}
+
 /// A key whose encoding has `memcmp` order.
 ///
 /// `#[derive(NormalizedKey)]` implements it for structs (field by field) and enums (by variant, then field by field):

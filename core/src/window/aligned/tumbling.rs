@@ -10,7 +10,7 @@ use crate::window::count_late;
 use crate::{Aggregator, Batch, Error, Operator, Output, Progress, Restored, Result, SectionSink, Snapshot};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The name under which the state is stored.
 const STATE: &str = "windows";
@@ -41,6 +41,8 @@ pub(super) struct TumblingWindows<T, S, A: Aggregator<T>, U, E> {
     hot: Option<(TimeWindow, Pane<A::Accumulator>)>,
     /// Tables to be used again.
     spare: Vec<DenseTable<A::Accumulator>>,
+    /// What the last snapshot has let go of: room for the copy that the next one makes necessary.
+    let_go: LetGo<A::Accumulator>,
     firing: Option<Firing<A::Accumulator>>,
     watermark: i64,
     keys: KeyBlock,
@@ -104,6 +106,7 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
             open: BTreeMap::new(),
             hot: None,
             spare: Vec::new(),
+            let_go: LetGo::default(),
             firing: None,
             watermark: i64::MIN,
             keys: KeyBlock::default(),
@@ -153,7 +156,7 @@ impl<T: Data, S: KeySelector<T>, A: Aggregator<T>, U: Data, E: EmitWindow<A::Out
         }
         let Some((window, pane)) = &mut self.hot else { return };
         let key = self.keys.get(i);
-        let table = pane.table.write();
+        let table = pane.table.write_in(|| self.let_go.take());
         let place = match table.find(key) {
             Some(place) => place,
             None => table.add(key, self.aggregator.create()),
@@ -368,13 +371,16 @@ where
             return Ok(Snapshot { sections: Vec::new(), deferred: vec![parts] });
         }
         let panes: Vec<_> = self.open.iter_mut().map(|(start, pane)| (*start, pane.fired, pane.table.share())).collect();
-        let codec = self.codec.clone();
+        let (codec, let_go) = (self.codec.clone(), self.let_go.clone());
         let encode = move |sink: &mut SectionSink<'_>| {
+            let keys = panes.iter().flat_map(|(.., table)| table.entries().iter().map(|entry| entry.key.as_slice()));
             let entries = panes.iter().flat_map(|(start, fired, table)| {
                 let stored = |value: &A::Accumulator| (*start, *fired, value.clone());
                 table.entries().iter().map(move |entry| (entry.key.as_slice(), stored(&entry.value)))
             });
-            section::encode_groups(STATE, &codec, entries, sink)
+            section::encode_groups(STATE, &codec, keys, entries, sink)?;
+            panes.into_iter().filter_map(|(.., table)| Arc::into_inner(table)).for_each(|table| let_go.keep(table));
+            Ok(())
         };
         Ok(Snapshot { sections: Vec::new(), deferred: vec![Box::new(encode)] })
     }
@@ -402,6 +408,31 @@ where
             }
         }
         Ok(())
+    }
+}
+
+/// A table's room on its way from whoever encodes a snapshot back to the operator.
+struct LetGo<V>(Arc<Mutex<Option<DenseTable<V>>>>);
+
+impl<V> Default for LetGo<V> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<V> Clone for LetGo<V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<V> LetGo<V> {
+    fn keep(&self, table: DenseTable<V>) {
+        *self.0.lock().unwrap_or_else(|e| e.into_inner()) = Some(table.into_room());
+    }
+
+    fn take(&self) -> DenseTable<V> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).take().unwrap_or_default()
     }
 }
 
