@@ -51,7 +51,8 @@ impl<S> DeltaOptions<S> {
     /// Of the step's operations those are allowed that can work on the records which have come so far: functions of one record, joins with streams from
     /// outside, those with the solution set, `reduce`, `min_by`, `max_by` and `distinct`, each of which may give several records of one
     /// key. There are no numbers of supersteps, no aggregators, no criteria and no checkpoints. Whatever else is asked for is
-    /// refused before the job starts.
+    /// refused before the job starts. A solution set that outgrows its share is slow: what is on disk is brought back far more often than supersteps
+    /// would.
     pub fn asynchronous(better: impl Fn(&S, &S) -> bool + Send + Sync + 'static) -> Self {
         Self { max: u64::MAX, asynchronous: true, order: Order(None) }.better(better)
     }

@@ -122,6 +122,7 @@ fn shortest_paths_are_the_same_with_supersteps_and_without() -> Result<()> {
 }
 
 #[test]
+#[ignore = "partitions on disk are brought back far too often: it takes minutes"]
 fn a_solution_set_without_supersteps_may_outgrow_its_share() -> Result<()> {
     const VERTICES: u64 = 40_000;
     for threads in [1, 2] {
