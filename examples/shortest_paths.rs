@@ -1,16 +1,22 @@
 //! Shortest paths from one vertex by a delta iteration: whoever has become nearer tells its neighbours (Bellman 1958, Ford 1956).
 //!
 //!     cargo run --release --example shortest_paths -- roads.txt 17      # from, to and length on a line, as many lines as roads
-//!     cargo run --release --example shortest_paths -- --small
+//!     cargo run --release --example shortest_paths -- --small --asynchronous                 # without supersteps
 
 use fluvial::prelude::*;
 
-/// The length of the shortest path to each vertex that can be reached.
-pub fn shortest_paths(roads: &DataStream<(u64, u64, f64)>, start: &DataStream<(u64, f64)>) -> DataStream<(u64, f64)> {
-    start.iterate_delta(
+/// The length of the shortest path to each vertex that can be reached: superstep by superstep, or as paths are found.
+pub fn shortest_paths(
+    roads: &DataStream<(u64, u64, f64)>,
+    start: &DataStream<(u64, f64)>,
+    asynchronous: bool,
+) -> DataStream<(u64, f64)> {
+    let nearer = |new: &(u64, f64), known: &(u64, f64)| new.1 < known.1;
+    let options = if asynchronous { DeltaOptions::asynchronous(nearer) } else { DeltaOptions::supersteps(u64::MAX) };
+    start.iterate_delta_with(
         |d| d.0,
         start,
-        u64::MAX,
+        options,
         |solution, workset, _| {
             let paths =
                 workset.key_by(|d| d.0).join(&roads.key_by(|r| r.0)).inner(|(_, so_far), (_, to, length)| (to, so_far + length));
@@ -41,7 +47,8 @@ fn road(line: &str) -> std::result::Result<(u64, u64, f64), String> {
 
 fn main() -> Result<()> {
     let env = Env::default();
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--small").collect();
+    let (options, arguments): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a.starts_with("--"));
+    let asynchronous = options.iter().any(|option| option == "--asynchronous");
     let roads = match arguments.first() {
         Some(path) => env.read_text(&[path])?.try_map(|line| road(&line)),
         // A grid of 30 times 30 crossings.
@@ -52,7 +59,7 @@ fn main() -> Result<()> {
         }),
     };
     let from = arguments.get(1).and_then(|v| v.parse().ok()).unwrap_or(0);
-    let distances = shortest_paths(&roads, &env.from_collection([(from, 0.0)]));
+    let distances = shortest_paths(&roads, &env.from_collection([(from, 0.0)]), asynchronous);
     for (vertex, length) in distances.top_by(10, |d| (Descending((d.1 * 1e6) as u64), d.0)).collect()? {
         println!("{length:>12.3}  to {vertex}");
     }

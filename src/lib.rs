@@ -20,6 +20,6 @@ pub mod prelude {
         OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction, PurgingTrigger, Result, Session, Sliding, Table,
         TimeWindow, Timer, Ttl, Tumbling, ValueState, WatermarkStrategy, WindowContext, Windowed,
     };
-    pub use fluvial_iterate::{Feedback, Iterate, IterateDelta, IterateTable, Iteration, Solution};
+    pub use fluvial_iterate::{DeltaOptions, Feedback, Iterate, IterateDelta, IterateTable, Iteration, Solution};
     pub use fluvial_memory::Descending;
 }

@@ -200,7 +200,8 @@ impl Env {
         // A bounded job that iterates goes on from the end of a superstep; what would have to begin anew before and behind
         // the loop has nothing then, or refuses.
         let iterates = graph.iterates();
-        let checkpoints = self.config().checkpoints.as_ref().filter(|_| iterates || streaming && !graph.has_blocking());
+        let kept = !graph.iterates_asynchronously() && (iterates || streaming && !graph.has_blocking());
+        let checkpoints = self.config().checkpoints.as_ref().filter(|_| kept);
         if checkpoints.is_some() && !iterates {
             graph.check_checkpoints()?;
         }

@@ -319,7 +319,7 @@ fn looped_sum(end: &Arc<AtomicU64>, results: &Arc<Mutex<BTreeMap<u64, u64>>>) ->
     let nodes = vec![
         node(0, "positions", positioned(end), vec![], 1),
         node(1, "turns to go", map(|n| n | (n % 5) << 32), vec![Edge::forward(0, 0)], 1),
-        node(2, "head", NodeKind::StreamingLoopHead, vec![Edge::forward(1, 0), wide(3, 0, by_hash()).feedback()], 1),
+        node(2, "head", NodeKind::StreamingLoopHead(None), vec![Edge::forward(1, 0), wide(3, 0, by_hash()).feedback()], 1),
         node(3, "turns", turns(), vec![Edge::new(2, 0, by_hash())], 2),
         node(4, "exit", NodeKind::LoopExit, vec![Edge::forward(3, 1)], 1),
         node(5, "sums", sums, vec![Edge::new(4, 0, by_key())], 0),

@@ -40,6 +40,7 @@ impl Iteration {
     /// # Ok::<(), fluvial_core::Error>(())
     /// ```
     pub fn superstep(&self) -> SuperstepNumber {
+        self.builder.asks_for("the number of the superstep");
         SuperstepNumber(self.builder.id())
     }
 

@@ -1,12 +1,13 @@
 //! Graphs on the command line: made, read in every format, and every algorithm, by several workers and processes, in little memory;
 //! and what can be held wrong.
 
-use crate::kit::{fluvial, folder, names, one_line};
+use crate::kit::{Running, fluvial, folder, names, one_line};
 use crate::reference::Naive;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// What a graph command printed, and the line with which it ended.
@@ -156,6 +157,49 @@ fn assert_alike(found: &str, expected: &str, what: &str) {
         let close = (number(found) - number(expected)).abs() <= 1e-9 * number(expected).abs();
         let vertex = |line: &str| line.split_once(' ').unwrap().0.to_owned();
         assert!(found == expected || close && vertex(found) == vertex(expected), "{what}: expected {expected}, found {found}");
+    }
+}
+
+/// No checkpoint has a graph: who is killed computes again. What can be seen is whole or not there.
+#[test]
+fn a_killed_command_leaves_nothing_half_written_and_computes_again() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (edges, spill, out) = (at("edges.parquet"), at("spill"), at("out.txt"));
+    assert!(fluvial(&["gen", "rmat", "--scale", "15", "--seed", "5", "--out", &edges]).status.success());
+    std::fs::create_dir(&spill).unwrap();
+    let algorithms: [&[&str]; 3] = [&["pagerank", "--directed", "--iterations", "40"], &["wcc"], &["lcc"]];
+    for algorithm in algorithms {
+        let command = [&["graph", algorithm[0], edges.as_str()], &algorithm[1..]].concat();
+        let run = |out: &str| {
+            let began = Instant::now();
+            let output = fluvial(&[&command[..], &["--out", out, "--spill-dir", &spill]].concat());
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            (std::fs::read_to_string(out).unwrap(), began.elapsed())
+        };
+        let (expected, time) = run(&at("expected.txt"));
+        for (turn, processes) in [1, 1, 2, 1, 2, 1].into_iter().enumerate() {
+            let _ = std::fs::remove_file(&out);
+            let processes = processes.to_string();
+            let more = ["--out", out.as_str(), "--processes", &processes, "--memory", "24MiB", "--spill-dir", &spill];
+            let started = Instant::now();
+            let mut killed = Running::start(&[&command[..], &more].concat());
+            // Ever later, into the last of it.
+            let moment = time * (2 * turn as u32 + 1) / 12;
+            while started.elapsed() < moment && killed.0.try_wait().unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            killed.0.kill().unwrap();
+            killed.end();
+            if let Ok(found) = std::fs::read_to_string(&out) {
+                assert_alike(&found, &expected, &format!("{algorithm:?}, killed in turn {turn}"));
+            }
+            let (again, _) = run(&out);
+            assert_alike(&again, &expected, &format!("{algorithm:?}, again"));
+            assert!(names(Path::new(&spill)).is_empty());
+        }
+        let seen: Vec<String> = names(folder.path()).into_iter().filter(|name| !name.starts_with('.')).collect();
+        assert_eq!(seen, ["edges.parquet", "expected.txt", "out.txt", "spill"]);
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `torture` | lives of one job, one after the other, until it is done, and what is done to it in between |
 //! | `output` | what is visible of the results |
 //! | `variants` | the tests: with how many processes and workers, and what else goes wrong |
+//! | `iterations` | jobs that iterate, in the same way |
 //! | `bills` | the golden numbers of the example `billing`, disturbed and not |
 //!
 //! Each variant goes on for some seconds. `FLUVIAL_RECOVERY_SECONDS=n` has all of them go on for n seconds,
@@ -22,6 +23,7 @@
 mod billing;
 
 mod bills;
+mod iterations;
 mod job;
 mod life;
 mod moment;

@@ -1,5 +1,6 @@
 //! A process of a job: this test program, started again with orders in its environment.
 
+use crate::iterations::{self, Loop};
 use crate::{billing, job};
 use fluvial::prelude::*;
 use fluvial::{Checkpoints, RestoreFrom, StateBackend, launch};
@@ -33,6 +34,8 @@ pub enum Job {
     Everything { records: u64 },
     /// That of the example.
     Billing,
+    /// One that iterates.
+    Iterates(Loop),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +80,7 @@ pub fn run_if_told() {
             };
             billing::run(&options, &orders.out()).map(drop)
         }
-        Job::Everything { records } => run(&orders, records),
+        Job::Everything { .. } | Job::Iterates(_) => run(&orders),
     };
     if let Err(error) = result {
         eprintln!("{error}");
@@ -85,10 +88,15 @@ pub fn run_if_told() {
     }
 }
 
-fn run(orders: &Orders, records: u64) -> Result<()> {
-    let mut config = Config { threads: orders.threads, memory: 128 << 20, mode: Mode::Streaming, ..Config::default() };
+fn run(orders: &Orders) -> Result<()> {
+    // Loops of supersteps are of data that ends.
+    let (mode, interval) = match orders.job {
+        Job::Iterates(Loop::Bulk | Loop::Delta) => (Mode::Auto, 20),
+        _ => (Mode::Streaming, 100),
+    };
+    let mut config = Config { threads: orders.threads, memory: 128 << 20, mode, ..Config::default() };
     config.checkpoints = orders.checkpoints.map(|guarantee| {
-        let checkpoints = Checkpoints::to_folder(orders.state()).every(Duration::from_millis(100)).keep(3);
+        let checkpoints = Checkpoints::to_folder(orders.state()).every(Duration::from_millis(interval)).keep(3);
         let checkpoints = checkpoints.from(RestoreFrom::LatestIfAny);
         if guarantee == Guarantee::AtLeastOnce { checkpoints.at_least_once() } else { checkpoints }
     });
@@ -97,7 +105,11 @@ fn run(orders: &Orders, records: u64) -> Result<()> {
     }
     let children = launch(orders.processes, &mut config)?;
     let env = Env::new(config);
-    job::add(&env, records, orders.rate, &orders.out())?;
+    match orders.job {
+        Job::Everything { records } => job::add(&env, records, orders.rate, &orders.out())?,
+        Job::Iterates(which) => iterations::add(&env, which, orders.rate, &orders.out())?,
+        Job::Billing => unreachable!("run elsewhere"),
+    }
     let result = env.execute("torture").map(drop);
     env.close();
     match children {

@@ -1,7 +1,7 @@
 //! Loops in the job graph: which nodes lie in which, what their heads watch, and what cannot be in one.
 
 use super::{Body, Distribution, Graph, Input, Node, NodeId, Timing};
-use crate::iteration::{LoopInput, STORE_SEGMENTS, Spread};
+use crate::iteration::{LocalRounds, LoopInput, STORE_SEGMENTS, Spread};
 use crate::{Error, Result};
 
 impl Graph {
@@ -20,8 +20,19 @@ impl Graph {
     fn loop_of(&self, input: &Input, inside: &[Option<NodeId>]) -> Option<NodeId> {
         match self.nodes[input.node].body {
             Body::LoopHead(_) => (input.port == 0).then_some(input.node),
+            Body::AsynchronousLoopHead(_) => Some(input.node),
             _ => inside[input.node],
         }
+    }
+
+    /// Whether a node lies in a loop without supersteps.
+    pub(super) fn is_asynchronous(&self, id: NodeId, inside: &[Option<NodeId>]) -> bool {
+        inside[id].is_some_and(|head| matches!(self.nodes[head].body, Body::AsynchronousLoopHead(_)))
+    }
+
+    /// Whether some of the graph iterates without supersteps: no checkpoint has what is on its way in such a loop.
+    pub(crate) fn iterates_asynchronously(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.body, Body::AsynchronousLoopHead(_)))
     }
 
     /// What comes into a loop from outside, apart from what its head takes: who sends it, and the port.
@@ -58,7 +69,7 @@ impl Graph {
     /// table is built once for all supersteps.
     pub(crate) fn sizes_for_join(&self, [left, right]: [NodeId; 2], [l, r]: [f64; 2]) -> [f64; 2] {
         let inside = self.loops();
-        let in_loop = |id: NodeId| inside[id].is_some() || matches!(self.nodes[id].body, Body::LoopHead(_));
+        let in_loop = |id: NodeId| inside[id].is_some() || self.nodes[id].begins_steps();
         match (in_loop(left), in_loop(right)) {
             (true, false) => [f64::INFINITY, r.min(f64::MAX)],
             (false, true) => [l.min(f64::MAX), f64::INFINITY],
@@ -71,8 +82,10 @@ impl Graph {
         let inside = self.loops();
         for id in 0..self.nodes.len() {
             if inside[id].is_some() && self.nodes[id].runs_anew() {
-                let constant = self.loop_inputs(id, &inside).iter().filter(|input| input.constant).count();
-                self.nodes[id].memory += constant * STORE_SEGMENTS;
+                let inputs = self.loop_inputs(id, &inside);
+                let early = if self.is_asynchronous(id, &inside) { LocalRounds::early(&inputs) } else { 0 };
+                let constant = inputs.iter().filter(|input| input.constant).count();
+                self.nodes[id].memory += (constant + early) * STORE_SEGMENTS;
             }
         }
     }
@@ -88,7 +101,7 @@ impl Graph {
     /// [`Error::Plan`] that names the loop and what is wrong with it.
     pub(crate) fn check_loops(&self) -> Result<()> {
         let inside = self.loops();
-        let heads = |node: &Node| matches!(node.body, Body::LoopHead(_) | Body::StreamingLoopHead);
+        let heads = |node: &Node| node.begins_steps() || matches!(node.body, Body::StreamingLoopHead);
         let nested =
             self.nodes.iter().zip(&inside).find_map(|(node, outer)| Some((node, (*outer)?)).filter(|(node, _)| heads(node)));
         if let Some((node, outer)) = nested {
@@ -113,18 +126,29 @@ impl Graph {
             if matches!(node.body, Body::StreamingLoopHead) {
                 self.check_streaming_loop(id)?;
             }
-            if !matches!(node.body, Body::LoopHead(_)) {
+            if let Some(head) = inside[id].filter(|_| self.is_asynchronous(id, &inside))
+                && let Some(why) = self.needs_supersteps(id, &inside)
+            {
+                return wrong(format!("in the asynchronous loop `{}`: {why}", self.nodes[head].label()));
+            }
+            if !node.begins_steps() {
                 continue;
             }
-            match node.feedback.first() {
-                None => return wrong("the loop was begun and not closed".into()),
-                Some(tail) if inside[tail.node] != Some(id) => {
+            let of_step = |input: &Input| self.loop_of(input, &inside) == Some(id);
+            match (node.feedback.first(), &node.body) {
+                (None, _) => return wrong("the loop was begun and not closed".into()),
+                (Some(next), Body::AsynchronousLoopHead(wishes)) => {
+                    if !of_step(next) {
+                        return wrong("the next workset does not depend on what the step is given".into());
+                    }
+                    if let Some(wish) = wishes.first() {
+                        return wrong(format!("asynchronous, it has no supersteps, and its step asks for {wish}"));
+                    }
+                }
+                (Some(tail), _) if inside[tail.node] != Some(id) || !of_step(&self.nodes[tail.node].inputs[0]) => {
                     return wrong("the result of the step does not depend on what the step is given".into());
                 }
-                Some(tail) if self.loop_of(&self.nodes[tail.node].inputs[0], &inside) != Some(id) => {
-                    return wrong("the result of the step does not depend on what the step is given".into());
-                }
-                Some(_) => {}
+                (Some(_), _) => {}
             }
             let outside = self.constants(id, &inside);
             if let Some((endless, _)) = outside.iter().find(|(sender, _)| !self.nodes[*sender].bounded) {
@@ -166,7 +190,7 @@ impl Graph {
                 Timing::Assigns => return wrong(id, "event times are assigned before a loop, not in it"),
                 _ => {}
             }
-            if matches!(node.body, Body::LoopHead(_) | Body::StreamingLoopHead) {
+            if node.begins_steps() || matches!(node.body, Body::StreamingLoopHead) {
                 return wrong(id, "a loop within a loop");
             }
         }
@@ -177,11 +201,48 @@ impl Graph {
     }
 }
 
+impl Graph {
+    /// Why an operation of a step cannot do without supersteps, if it cannot: it must be such that what it gives for parts of its
+    /// input, one after the other, is what it gives for the whole, or as good for a monotone step.
+    fn needs_supersteps(&self, id: NodeId, inside: &[Option<NodeId>]) -> Option<String> {
+        let node = &self.nodes[id];
+        if !node.runs_anew() || node.kind == "union" {
+            return None;
+        }
+        let changing = |input: &Input| self.loop_of(input, inside) == inside[id];
+        let changing: Vec<usize> = (0..node.inputs.len()).filter(|i| changing(&node.inputs[*i])).collect();
+        let [changing] = changing.as_slice() else {
+            return Some("several of its inputs are of the step, which belong together only superstep by superstep".into());
+        };
+        // A join must not give, part by part, what has no partner on the other side.
+        let kept = ["Left", "Right"][*changing % 2];
+        let joins = || node.detail.starts_with("Inner") || node.detail.starts_with(kept);
+        match node.kind {
+            "join" if !joins() => Some("it gives what of outside has no partner in a superstep".into()),
+            "join" | "cross" | "reduce" | "distinct" | "map" | "filter" | "flat_map" => None,
+            _ => Some(
+                "it needs all that a superstep brings; there are none: what works on the records that have come so far are functions of \
+                 one record, joins with streams from outside and with the solution set, `reduce`, `min_by`, `max_by` and `distinct`"
+                    .into(),
+            ),
+        }
+    }
+}
+
 impl Node {
+    /// Whether the steps of a loop begin here.
+    fn begins_steps(&self) -> bool {
+        matches!(self.body, Body::LoopHead(_) | Body::AsynchronousLoopHead(_))
+    }
+
+    /// Whether, in a loop, it holds partial results until the end of a superstep.
+    pub(super) fn combines(&self) -> bool {
+        matches!(self.body, Body::Sink { .. }) && self.outputs > 0
+    }
+
     /// Whether it gathers records without having them in its snapshots.
     pub(super) fn is_unkept(&self) -> bool {
-        let combines = matches!(self.body, Body::Sink { .. }) && self.outputs > 0;
-        combines || matches!(self.timing, Timing::AtTheEnd | Timing::Whole) && !matches!(self.body, Body::LoopHead(_))
+        self.combines() || matches!(self.timing, Timing::AtTheEnd | Timing::Whole) && !matches!(self.body, Body::LoopHead(_))
     }
 
     /// Whether, in a loop, it begins anew in each superstep.

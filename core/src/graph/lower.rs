@@ -2,8 +2,8 @@ use super::gate::{Gate, GatedSource, Opens, StartLine, Unkept, gates};
 use super::{Body, Distribution, Graph, Input, Node, NodeId, NodeMetrics, TaskContext, Timing};
 use crate::chain::AnyCollector;
 use crate::checkpoint::NodeIdentity;
-use crate::iteration::{EachSuperstep, LoopInput, STORE_SEGMENTS};
-use crate::runtime::{Edge, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route};
+use crate::iteration::{EachSuperstep, LocalRounds, LoopInput, STORE_SEGMENTS, SpillingQueue};
+use crate::runtime::{Edge, FeedbackQueue, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route};
 use crate::state::Backend;
 use crate::time::{AssignedSource, AssigningOperator};
 use crate::{Batch, Clock, Operator, OperatorContext, Result};
@@ -70,9 +70,15 @@ impl Graph {
             anew.then(|| Anew { inputs: self.loop_inputs(id, &inside), checkpointed })
         });
         let anew: Vec<Option<Anew>> = anew.collect();
-        // Exits and heads of streaming loops are made by the runtime itself.
-        let made =
-            chains.iter().filter(|chain| !matches!(self.nodes[chain.nodes[0]].body, Body::LoopExit | Body::StreamingLoopHead));
+        let rounds = (0..self.nodes.len()).map(|id| {
+            let asynchronous = self.is_asynchronous(id, &inside);
+            asynchronous.then(|| Rounds { inputs: self.loop_inputs(id, &inside), holds: self.nodes[id].runs_anew() })
+        });
+        let rounds: Vec<Option<Rounds>> = rounds.collect();
+        // Exits and heads of loops without supersteps are made by the runtime itself.
+        let made = chains.iter().filter(|chain| {
+            !matches!(self.nodes[chain.nodes[0]].body, Body::LoopExit | Body::StreamingLoopHead | Body::AsynchronousLoopHead(_))
+        });
         let start = StartLine::new(made.count());
         let nodes = self.nodes.into_iter().map(Arc::new).collect::<Vec<_>>();
         let metrics: Vec<Arc<NodeMetrics>> = chains.iter().map(|_| Arc::default()).collect();
@@ -97,6 +103,7 @@ impl Graph {
                 streaming: time.1,
                 unkept: checkpointed && inside[chain.nodes[0]].is_none() && members.iter().any(|node| node.is_unkept()),
                 anew: anew[chain.nodes[0]].clone(),
+                rounds: rounds[chain.nodes[0]].clone(),
                 backend: backend.clone(),
             };
             let forward = members[0].inputs.iter().map(|i| edge(i, &place));
@@ -222,6 +229,16 @@ struct Resources {
     unkept: bool,
     /// For an operation in a loop that begins anew in each superstep.
     anew: Option<Anew>,
+    /// For an operation in a loop without supersteps.
+    rounds: Option<Rounds>,
+}
+
+/// What an operation in a loop without supersteps is given.
+#[derive(Clone)]
+struct Rounds {
+    inputs: Vec<LoopInput>,
+    /// Whether it takes nothing of the step before all has come that comes from outside.
+    holds: bool,
 }
 
 /// How an operation in a loop is given its inputs in each superstep.
@@ -237,6 +254,14 @@ impl Resources {
         if self.unkept { Box::new(Unkept::new(operator)) } else { operator }
     }
 
+    /// Has an operator that works superstep by superstep do so where there are none.
+    fn in_rounds(&self, operator: Box<dyn Operator>, task: &TaskContext) -> Result<Box<dyn Operator>> {
+        match &self.rounds {
+            Some(Rounds { inputs, holds }) => Ok(Box::new(LocalRounds::open(operator, inputs, *holds, task)?)),
+            None => Ok(operator),
+        }
+    }
+
     fn task(&self, operator: &OperatorContext) -> TaskContext {
         TaskContext::new(operator, &self.spill, &self.metrics, (&self.pot.0, self.pot.1), self.memory)
             .with_sides(&self.sides)
@@ -247,12 +272,14 @@ impl Resources {
 
 /// An operation of a loop that begins anew in each superstep.
 fn each_superstep(make: super::OperatorFactory, Anew { inputs, checkpointed }: Anew, resources: Resources) -> NodeKind {
-    let stores = inputs.iter().filter(|input| input.constant).count() * STORE_SEGMENTS;
+    let early = if resources.rounds.is_some() { LocalRounds::early(&inputs) } else { 0 };
+    let stores = (inputs.iter().filter(|input| input.constant).count() + early) * STORE_SEGMENTS;
     NodeKind::Operator(Arc::new(move |context| {
         let task = resources.task(context);
         let operator = EachSuperstep::open(make.clone(), inputs.clone(), resources.memory - stores, checkpointed, &task)?;
+        let operator = resources.in_rounds(Box::new(operator), &task)?;
         resources.start.arrive(context);
-        Ok(Box::new(operator))
+        Ok(operator)
     }))
 }
 
@@ -266,7 +293,13 @@ fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>
                 Ok(head)
             }))
         }
-        Body::StreamingLoopHead => NodeKind::StreamingLoopHead,
+        Body::StreamingLoopHead | Body::AsynchronousLoopHead(_) => {
+            let codec = members[0].inputs[0].codec.clone();
+            NodeKind::StreamingLoopHead(Some(Arc::new(move |context: &OperatorContext| {
+                let queue: Box<dyn FeedbackQueue> = Box::new(SpillingQueue::open(codec.clone(), &resources.task(context))?);
+                Ok(queue)
+            })))
+        }
         Body::LoopExit => NodeKind::LoopExit,
         Body::Operator(make) if resources.anew.is_some() => {
             let mut resources = resources;
@@ -285,7 +318,8 @@ fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>
             _ => {
                 let make = make.clone();
                 NodeKind::Operator(Arc::new(move |context| {
-                    let operator = make(&resources.task(context))?;
+                    let task = resources.task(context);
+                    let operator = resources.in_rounds(make(&task)?, &task)?;
                     resources.start.arrive(context);
                     Ok(resources.kept(operator))
                 }))
@@ -301,11 +335,13 @@ fn kind(members: Vec<Arc<Node>>, waits: Vec<Arc<Gate>>, opens: Option<Arc<Gate>>
             Ok(Box::new(source))
         })),
         Body::Link { .. } | Body::Sink { .. } => {
+            let combines = members.iter().any(|node| node.combines());
             let assigns = resources.streaming && members.iter().any(|n| n.timing == Timing::Assigns);
             let make: OperatorFactory = Arc::new(move |context| {
                 let (Body::Link { head, .. } | Body::Sink { head, .. }) = &members[0].body else { unreachable!("matched above") };
                 let task = resources.task(context);
                 let chain = resources.kept(head(collector(&members, &task)?)?);
+                let chain = if combines { resources.in_rounds(chain, &task)? } else { chain };
                 resources.start.arrive(context);
                 Ok(if assigns { Box::new(AssigningOperator::new(chain, &task)) } else { chain })
             });

@@ -186,6 +186,8 @@ pub(crate) enum Body {
     LoopHead(LoopHeadFactory),
     /// Where a loop over a stream that need not end begins.
     StreamingLoopHead,
+    /// Where a loop without supersteps begins, of input that ends; and what its step asks for that there is only with supersteps.
+    AsynchronousLoopHead(Vec<String>),
     /// Where records leave a loop.
     LoopExit,
 }

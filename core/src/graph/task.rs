@@ -3,7 +3,7 @@ use crate::state::{Backend, StateScope};
 use crate::time::SplitTimes;
 use crate::{Clock, OperatorContext, Result, Shared};
 use fluvial_memory::{Reservation, SpillManager};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::any::TypeId;
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -193,17 +193,33 @@ pub(crate) struct NodeMetrics {
 /// Supersteps of a loop that are remembered.
 const SUPERSTEPS_KEPT: usize = 1024;
 
-/// What a superstep of a loop was like, on all workers of all processes.
+/// What a superstep of a loop was like, on all workers of all processes. As JSON its values are members beside the others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SuperstepReport {
-    /// Its number, counted from 0.
+    /// Its number: of a loop counted from 0, of a graph algorithm from 1.
     pub superstep: u64,
-    /// Records of its result: what the next one is given.
+    /// Records of its result, which the next one is given; of a graph algorithm vertices that were active, or whose value changed.
     pub workset: u64,
-    /// The values of the loop's aggregators that are numbers, by name.
+    /// The values of the loop's aggregators that are numbers, by name; of a graph algorithm that measures how far its values are from standing
+    /// still its [`CONVERGENCE`](SuperstepReport::CONVERGENCE).
+    #[serde(flatten, serialize_with = "as_members")]
     pub values: Vec<(String, f64)>,
     /// How long it took.
     pub seconds: f64,
+}
+
+fn as_members<S: Serializer>(values: &[(String, f64)], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_map(values.iter().map(|(name, value)| (name, value)))
+}
+
+impl SuperstepReport {
+    /// Name of the value that says how far the values of a graph are from standing still: for PageRank the sum of the absolute changes.
+    pub const CONVERGENCE: &'static str = "convergence";
+
+    /// The value of this name.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        self.values.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
+    }
 }
 
 impl NodeMetrics {

@@ -34,6 +34,8 @@ struct Parts {
     aggregates: Vec<Box<dyn ErasedAggregate>>,
     names: Vec<String>,
     criteria: Vec<Input>,
+    /// What the step asks for that there is only with supersteps.
+    wishes: Vec<String>,
 }
 
 /// A loop that is being built: begun with what comes from outside, closed with the result of its step.
@@ -56,6 +58,7 @@ pub struct LoopBuilder {
     codec: Option<Arc<dyn BatchCodec>>,
     parts: Mutex<Parts>,
     settings: Arc<OnceLock<Arc<LoopSettings>>>,
+    asynchronous: bool,
 }
 
 impl LoopBuilder {
@@ -73,6 +76,21 @@ impl LoopBuilder {
         (builder, Table::new(initial.env(), head, initial.schema().clone()))
     }
 
+    /// A loop without supersteps: records of the step go around as they come, and operations work on what has come to them so far. It ends
+    /// when it is empty. There are no aggregators, no criteria and no numbers of supersteps; who asks for them is refused when the
+    /// job is about to run. Closed with [`LoopBuilder::close_around`], whose `max` and `stop` then mean nothing.
+    pub fn begin_asynchronous<T: Data>(kind: &'static str, initial: &DataStream<T>) -> (Self, DataStream<T>) {
+        let mut node = initial.after(kind, "asynchronous".into(), Body::AsynchronousLoopHead(Vec::new()));
+        node.memory = HEAD_SEGMENTS;
+        node.timing = Timing::AtTheEnd;
+        node.estimate = None;
+        let env = initial.env();
+        let codec = node.inputs[0].codec.clone();
+        let head = env.add(node);
+        let (parts, settings) = Default::default();
+        (Self { env: env.clone(), id: next_id(), head, codec, parts, settings, asynchronous: true }, DataStream::new(env, head))
+    }
+
     fn of(env: &Env, mut node: Node) -> (Self, NodeId) {
         let (id, settings) = (next_id(), Arc::new(OnceLock::<Arc<LoopSettings>>::new()));
         let codec = node.inputs[0].codec.clone();
@@ -87,7 +105,7 @@ impl LoopBuilder {
         node.timing = Timing::AtTheEnd;
         node.estimate = None;
         let head = env.add(node);
-        (Self { env: env.clone(), id, head, codec, parts: Mutex::default(), settings }, head)
+        (Self { env: env.clone(), id, head, codec, parts: Mutex::default(), settings, asynchronous: false }, head)
     }
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
@@ -99,9 +117,15 @@ impl LoopBuilder {
         self.id
     }
 
+    /// Notes that the step asks for something that there is only with supersteps.
+    pub fn asks_for(&self, what: impl Into<String>) {
+        self.parts().wishes.push(what.into());
+    }
+
     /// An aggregator; `name` is shown where the loop's progress is.
     pub fn aggregate<X: 'static, A: Aggregator<X>>(&self, name: &str, aggregator: A) -> Aggregate<X, A> {
         let mut parts = self.parts();
+        parts.wishes.push(format!("the aggregator `{name}`"));
         parts.aggregates.push(Box::new(Erased::<X, A>::new(aggregator.clone())));
         parts.names.push(name.to_owned());
         Aggregate::new(self.id, parts.names.len() - 1, aggregator)
@@ -119,6 +143,7 @@ impl LoopBuilder {
 
     fn counted(&self, input: Input) -> usize {
         let mut parts = self.parts();
+        parts.wishes.push("a stream that ends the loop when a superstep leaves it empty".into());
         parts.criteria.push(input);
         parts.criteria.len() - 1
     }
@@ -166,7 +191,13 @@ impl LoopBuilder {
 
     /// Adds the tail, and the way back to the head.
     fn turn_back(&self, result: Input, delivers: bool, max: u64, stop: impl Fn(&Superstep<'_>) -> bool + Send + Sync + 'static) {
-        let Parts { aggregates, names, criteria } = std::mem::take(&mut *self.parts());
+        let Parts { aggregates, names, criteria, wishes } = std::mem::take(&mut *self.parts());
+        if self.asynchronous {
+            let head = &mut self.env.graph().nodes[self.head];
+            head.body = Body::AsynchronousLoopHead(wishes);
+            head.feedback = vec![Input { codec: self.codec.clone(), ..result }];
+            return;
+        }
         let settings = Arc::new(LoopSettings { max, aggregates, names, stop: Box::new(stop), delivers });
         // Set here and nowhere else.
         let _ = self.settings.set(settings.clone());
@@ -216,6 +247,7 @@ impl FeedbackBuilder {
     /// A loop that `stream` enters: gives what is in it.
     pub fn begin<T: Data>(kind: &'static str, stream: &DataStream<T>) -> (Self, DataStream<T>) {
         let mut node = stream.after(kind, String::new(), Body::StreamingLoopHead);
+        node.memory = HEAD_SEGMENTS;
         node.estimate = None;
         let codec = node.inputs[0].codec.clone();
         let head = stream.env().add(node);

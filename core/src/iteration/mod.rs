@@ -15,6 +15,9 @@
 //! of each superstep; all others are wrapped ([`EachSuperstep`]): per superstep they begin anew, and what comes from outside
 //! the loop is kept in managed memory and given to them again, or stays in them where they can keep it.
 //!
+//! A loop of a delta iteration may do without common supersteps ([`LoopBuilder::begin_asynchronous`]): its head is that of a loop over a
+//! stream, and the same operations work in [rounds of their own](LocalRounds).
+//!
 //! Invariant: what an operation sees of its loop ([`LoopState`]) is of its own worker and of the superstep that it is in. The head
 //! sets it when a superstep begins on the worker, before any record of it moves.
 
@@ -23,6 +26,8 @@ mod build;
 mod control;
 mod each;
 mod head;
+mod queue;
+mod rounds;
 mod state;
 mod store;
 mod tail;
@@ -30,6 +35,8 @@ mod tail;
 pub use aggregates::Aggregate;
 pub use build::{FeedbackBuilder, LoopBuilder, Superstep};
 pub(crate) use each::{EachSuperstep, LoopInput, Spread};
+pub(crate) use queue::SpillingQueue;
+pub(crate) use rounds::LocalRounds;
 pub use state::LoopState;
 pub use store::{BatchStore, STORE_SEGMENTS, StoreCursor, Stored, Weigher};
 

@@ -63,7 +63,7 @@ impl LoopState {
     }
 
     /// The loop has ended on this worker.
-    pub(super) fn forget(id: u64) {
+    pub fn forget(id: u64) {
         // A worker whose thread ends has no loops any more.
         let _ = LOOPS.try_with(|loops| loops.borrow_mut().retain(|(loop_id, _)| *loop_id != id));
     }

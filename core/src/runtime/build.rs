@@ -16,7 +16,7 @@ use super::time::{Supersteps, Time};
 use super::wake::Wake;
 use crate::{Batch, Operator, OperatorContext, Output, Progress, Result};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use timely::dataflow::operators::feedback::Handle;
@@ -94,7 +94,7 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
         .collect();
     let disconnected = matches!(
         node.kind,
-        NodeKind::IterationHead(_) | NodeKind::LoopExit | NodeKind::StreamingLoopHead | NodeKind::TimestampAssigner(_)
+        NodeKind::IterationHead(_) | NodeKind::LoopExit | NodeKind::StreamingLoopHead(_) | NodeKind::TimestampAssigner(_)
     );
     let mut ports = Vec::new();
     for edges in edges_from(job, node.id) {
@@ -166,9 +166,10 @@ fn build_node<'s>(job: &Arc<Job>, scope: Scope<'s, Time>, node: &PlanNode, strea
             make(job, node, || restored(job, &context)?.map_or(Ok(()), |state| head.restore(state)));
             Harness::LockstepHead(head)
         }
-        NodeKind::StreamingLoopHead => {
+        NodeKind::StreamingLoopHead(queue) => {
             let state = make(job, node, || restored(job, &context)).flatten();
-            let mut head = StreamingHead::new(instance, inlets);
+            let queue = queue.as_ref().and_then(|queue| make(job, node, || queue(&context)));
+            let mut head = StreamingHead::new(instance, inlets, queue.unwrap_or_else(|| Box::new(VecDeque::<Batch>::new())));
             make(job, node, || state.map_or(Ok(()), |state| head.restore(state)));
             Harness::StreamingHead(head)
         }

@@ -70,7 +70,8 @@ pub use job::NodeReport;
 pub use mesh::{Checkpointing, JobControl, Mesh, RunConfig, RunReport, RunningJob};
 pub use permit::EdgeBudget;
 pub use plan::{
-    BatchCodec, Edge, Emit, HeadFactory, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, Route, SourceFactory,
+    BatchCodec, Edge, Emit, FeedbackQueue, HeadFactory, NodeKind, OperatorFactory, Partitioner, Plan, PlanNode, QueueFactory,
+    Route, SourceFactory,
 };
 pub use schedule::BarrierPolicy;
 pub(crate) use wire::{decode_batch, encode_batch};

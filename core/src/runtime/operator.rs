@@ -359,7 +359,12 @@ impl OperatorHarness {
         {
             return Ok(Some(step));
         }
-        if self.role == Role::Plain && view.superstep > self.instance.at().superstep && !view.all_ended {
+        // In a loop over a stream, what the operator has under way may still lead to records: the round is not over.
+        if self.role == Role::Plain
+            && view.superstep > self.instance.at().superstep
+            && !view.all_ended
+            && !self.call(|o, _| Ok(o.has_background_work()))?
+        {
             let held_back = self.held_back().map(|s| s.time.superstep).min();
             self.instance.advance(view.superstep.min(held_back.unwrap_or(u64::MAX)), i64::MIN)?;
         }

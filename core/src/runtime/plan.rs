@@ -2,6 +2,7 @@
 
 use crate::iteration::IterationHead;
 use crate::{Batch, Error, Operator, OperatorContext, Result, Source};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -42,6 +43,61 @@ pub type SourceFactory = Arc<dyn Fn(&OperatorContext) -> Result<Box<dyn Source>>
 /// Makes the head instance of one worker.
 pub type HeadFactory = Arc<dyn Fn(&OperatorContext) -> Result<Box<dyn IterationHead>> + Send + Sync>;
 
+/// Keeps what has come back to the head of a loop over a stream, on one worker, until there is room to send it on.
+pub trait FeedbackQueue {
+    /// Takes a batch; never refuses one.
+    ///
+    /// # Errors
+    /// What fails the job: a full disk.
+    fn push(&mut self, batch: Batch) -> Result<()>;
+
+    /// Gives the oldest batch back.
+    ///
+    /// # Errors
+    /// What fails the job.
+    fn pop(&mut self) -> Result<Option<Batch>>;
+
+    /// How many batches there are.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Shows all batches, which stay.
+    ///
+    /// # Errors
+    /// Of `each`; what fails the job.
+    fn visit(&mut self, each: &mut dyn FnMut(&Batch) -> Result<()>) -> Result<()>;
+
+    /// Throws all away.
+    fn clear(&mut self);
+}
+
+/// As they are, in ordinary memory.
+impl FeedbackQueue for VecDeque<Batch> {
+    fn push(&mut self, batch: Batch) -> Result<()> {
+        self.push_back(batch);
+        Ok(())
+    }
+    fn pop(&mut self) -> Result<Option<Batch>> {
+        Ok(self.pop_front())
+    }
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn visit(&mut self, each: &mut dyn FnMut(&Batch) -> Result<()>) -> Result<()> {
+        self.iter().try_for_each(each)
+    }
+    fn clear(&mut self) {
+        self.clear();
+    }
+}
+
+/// Makes the queue of one worker.
+pub type QueueFactory = Arc<dyn Fn(&OperatorContext) -> Result<Box<dyn FeedbackQueue>> + Send + Sync>;
+
 /// What a node is.
 #[derive(Clone)]
 pub enum NodeKind {
@@ -63,8 +119,9 @@ pub enum NodeKind {
     /// Where records leave a loop of any kind: one input, one output, outside the loop. Supersteps count from 0 again.
     LoopExit,
     /// Where a loop over an unbounded stream begins: input 0 is the forward input, the others are feedback edges; one
-    /// output. Epoch and watermark are those of the forward input; feedback enters at the head's current time.
-    StreamingLoopHead,
+    /// output. Epoch and watermark are those of the forward input; feedback enters at the head's current time. It waits for room in
+    /// such a queue, or in ordinary memory.
+    StreamingLoopHead(Option<QueueFactory>),
 }
 
 impl fmt::Debug for NodeKind {
@@ -76,7 +133,7 @@ impl fmt::Debug for NodeKind {
             Self::LoopHead => "LoopHead",
             Self::IterationHead(_) => "IterationHead",
             Self::LoopExit => "LoopExit",
-            Self::StreamingLoopHead => "StreamingLoopHead",
+            Self::StreamingLoopHead(_) => "StreamingLoopHead",
         })
     }
 }
@@ -215,7 +272,7 @@ impl Plan {
             }
             let feedback = node.inputs.iter().filter(|e| e.feedback).count();
             if loops[index].is_some()
-                && matches!(node.kind, NodeKind::IterationHead(_) | NodeKind::LoopHead | NodeKind::StreamingLoopHead)
+                && matches!(node.kind, NodeKind::IterationHead(_) | NodeKind::LoopHead | NodeKind::StreamingLoopHead(_))
             {
                 return wrong(
                     "a loop within a loop: end the inner one's steps in the outer one's, or run one after the other".into(),
@@ -226,7 +283,7 @@ impl Plan {
                 NodeKind::Operator(_) => feedback == 0 && !node.inputs.is_empty(),
                 NodeKind::TimestampAssigner(_) => feedback == 0 && !node.inputs.is_empty(),
                 NodeKind::LoopExit => feedback == 0 && node.inputs.len() == 1 && node.outputs == 1,
-                NodeKind::LoopHead | NodeKind::StreamingLoopHead => {
+                NodeKind::LoopHead | NodeKind::StreamingLoopHead(_) => {
                     let forward = node.inputs.len() - feedback;
                     let ordered = node.inputs.iter().skip(forward).all(|e| e.feedback);
                     let one = matches!(node.kind, NodeKind::LoopHead) || forward == 1;

@@ -15,6 +15,7 @@ use super::inlet::{Arrived, Inlet};
 use super::instance::Instance;
 use super::job::flatten;
 use super::permit::Permit;
+use super::plan::FeedbackQueue;
 use super::time::Time;
 use super::wire;
 use crate::{Batch, Output, Result, Snapshot, StateSection};
@@ -30,7 +31,7 @@ pub(super) struct StreamingHead {
     pub instance: Instance,
     inlets: Vec<Inlet>,
     /// Feedback that has not been sent yet.
-    queue: VecDeque<Batch>,
+    queue: Box<dyn FeedbackQueue>,
     /// Forward batches of later epochs, by epoch, with their watermarks.
     stash: BTreeMap<u64, VecDeque<(i64, Batch)>>,
     ready: VecDeque<(i64, Batch)>,
@@ -46,11 +47,11 @@ pub(super) struct StreamingHead {
 }
 
 impl StreamingHead {
-    pub(super) fn new(instance: Instance, inlets: Vec<Inlet>) -> Self {
+    pub(super) fn new(instance: Instance, inlets: Vec<Inlet>, queue: Box<dyn FeedbackQueue>) -> Self {
         Self {
             instance,
             inlets,
-            queue: VecDeque::new(),
+            queue,
             stash: BTreeMap::new(),
             ready: VecDeque::new(),
             open: BTreeMap::new(),
@@ -69,7 +70,7 @@ impl StreamingHead {
         let workers = self.instance.job.topology.workers();
         let worker = |s: &StateSection| s.name.strip_prefix(IN_LOOP).and_then(|w| w.parse::<usize>().ok());
         for section in state.sections.iter().filter(|s| worker(s).is_some_and(|w| w % workers == self.instance.worker)) {
-            self.queue.push_back(wire::decode(&section.bytes, self.inlets[1].codec.as_deref())?);
+            self.queue.push(wire::decode(&section.bytes, self.inlets[1].codec.as_deref())?)?;
         }
         Ok(())
     }
@@ -119,7 +120,7 @@ impl StreamingHead {
                 self.instance.records_in += batch.len() as u64;
                 self.instance.bytes_in += batch.byte_len() as u64;
                 self.instance.batches_in += 1;
-                self.queue.push_back(batch);
+                self.queue.push(batch)?;
             }
         }
         Ok(())
@@ -132,7 +133,7 @@ impl StreamingHead {
             if self.instance.blocked() {
                 return Ok(false);
             }
-            let (batch, permit) = match self.queue.pop_front().or_else(|| self.ready.pop_front().map(|(_, batch)| batch)) {
+            let (batch, permit) = match self.queue.pop()?.or_else(|| self.ready.pop_front().map(|(_, batch)| batch)) {
                 Some(batch) => (batch, Permit::None),
                 None => match self.take_forward()? {
                     Some(arrived) => arrived,
@@ -179,9 +180,9 @@ impl StreamingHead {
         let epoch = epoch.or_else(|| self.ready.is_empty().then(|| self.instance.job.requested()));
         while epoch.is_some_and(|epoch| epoch > self.instance.epoch) && self.ready.is_empty() {
             let mut snapshot = Snapshot::default();
-            let kept = if self.instance.checkpointed() { self.queue.len() } else { 0 };
-            for batch in self.queue.iter().take(kept) {
-                log(&mut snapshot, self.instance.worker, batch, self.inlets[1].codec.as_deref())?;
+            if self.instance.checkpointed() {
+                let (worker, codec) = (self.instance.worker, self.inlets[1].codec.as_deref());
+                self.queue.visit(&mut |batch| log(&mut snapshot, worker, batch, codec))?;
             }
             self.open.insert(self.instance.epoch, snapshot);
             self.instance.outlets.flush()?;

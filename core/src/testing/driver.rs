@@ -316,7 +316,7 @@ pub(crate) fn instance<U: Data>(stream: &DataStream<U>, context: &OperatorContex
         Body::Link { make, head, port } => head(make(&task, port(0))?),
         Body::Sink { make, head } => head(make(&task)?),
         Body::Source { .. } => Err(Error::Plan("a source is not an operator".into())),
-        Body::LoopHead(_) | Body::StreamingLoopHead | Body::LoopExit => {
+        Body::LoopHead(_) | Body::StreamingLoopHead | Body::AsynchronousLoopHead(_) | Body::LoopExit => {
             Err(Error::Plan("the ends of a loop are no operators".into()))
         }
     }

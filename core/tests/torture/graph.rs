@@ -329,7 +329,7 @@ impl Builder {
     fn streaming_loop(&mut self) {
         let Some(entry) = self.entry() else { return };
         let forward = self.by(1 << 20);
-        let head = self.internal("streaming head", NodeKind::StreamingLoopHead, vec![edge(entry.node, 0, forward)]);
+        let head = self.internal("streaming head", NodeKind::StreamingLoopHead(None), vec![edge(entry.node, 0, forward)]);
         let body = self.body(head, false);
         let back = if self.random.chance(50) { self.by(1 << 20) } else { Route::Forward };
         self.nodes[head].inputs.push(edge(body, 0, back).feedback());

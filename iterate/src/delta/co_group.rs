@@ -1,4 +1,5 @@
 use super::partitioned::Partitioned;
+use super::round::Round;
 use super::solution_set::{Found, GROUPS, Shared, missing, partition_of, partitions_of, shared};
 use fluvial_core::{Batch, Data, Operator, Output, Progress, Result, TaskContext};
 use fluvial_memory::NormalizedKey;
@@ -11,10 +12,12 @@ use std::ops::Range;
 const BATCH: usize = 1024;
 
 /// Groups the records of a superstep by key and gives each group with the solution set's record of the key. The groups are made
-/// when the superstep has ended, partition by partition of the solution set: one partition's records are in memory at a time.
+/// when the superstep has ended, partition by partition of the solution set: one partition's records are in memory at a time. In a loop without
+/// supersteps a group is of what has come so far.
 pub(super) struct CoGroup<S, K, F, W, G, J, O> {
     key: G,
     set: Shared<S, K, F>,
+    round: Round,
     f: J,
     waiting: Partitioned<W>,
     results: Vec<O>,
@@ -34,10 +37,11 @@ where
     J: FnMut(&K, Vec<W>, Option<&S>, &mut Vec<O>),
     O: Data,
 {
-    pub(super) fn open(loop_id: u64, (_, key): (F, G), f: J, context: &TaskContext) -> Result<Self> {
+    pub(super) fn open(loop_id: u64, (_, key): (F, G), f: J, asynchronous: bool, context: &TaskContext) -> Result<Self> {
         Ok(Self {
             key,
             set: shared(loop_id),
+            round: Round::new(asynchronous, false, context),
             f,
             waiting: Partitioned::open(context)?,
             results: Vec::new(),
@@ -86,11 +90,11 @@ where
         while self.at < GROUPS {
             let group = self.at;
             self.at += 1;
-            if self.waiting.is_empty(group) {
+            let resident = self.set.borrow().as_ref().ok_or_else(missing)?.is_resident(group);
+            if self.waiting.is_empty(group) || !self.round.takes(group, resident) {
                 continue;
             }
             // All partitions of the group at once, or one after the other.
-            let resident = self.set.borrow().as_ref().ok_or_else(missing)?.is_resident(group);
             let turns = if resident { vec![partitions_of(group)] } else { partitions_of(group).map(|p| p..p + 1).collect() };
             for partitions in turns {
                 self.group_some(group, partitions, out)?;
@@ -103,6 +107,7 @@ where
         if !self.results.is_empty() {
             out.send(0, Batch::typed(std::mem::take(&mut self.results)))?;
         }
+        self.round.is_over(&self.waiting);
         Ok(Progress::Done)
     }
 }
@@ -118,6 +123,7 @@ where
     O: Data,
 {
     fn process(&mut self, _input: usize, batch: Batch, _out: &mut dyn Output) -> Result<Progress> {
+        self.round.comes(&self.set)?;
         for record in batch.typed_records::<W>()? {
             self.bytes.clear();
             (self.key)(&record).encode(&mut self.bytes);
@@ -134,7 +140,14 @@ where
     }
 
     fn end_superstep(&mut self, _superstep: u64, out: &mut dyn Output) -> Result<Progress> {
+        if !self.round.ends(&self.set, &self.waiting)? {
+            return Ok(Progress::Done);
+        }
         self.at = 0;
         self.group(out)
+    }
+
+    fn has_background_work(&self) -> bool {
+        self.round.is_asynchronous() && self.waiting.len() > 0
     }
 }

@@ -1,7 +1,9 @@
+use super::options::Order;
 use super::partitioned::Partitioned;
+use super::round::Round;
 use super::solution_set::{GROUPS, Shared, SolutionCursor, SolutionSet, missing, partition_of, partitions_of, shared};
 use fluvial_core::{
-    Batch, BatchStore, Data, Operator, Output, Progress, Restored, Result, STORE_SEGMENTS, Snapshot, TaskContext,
+    Batch, BatchStore, Data, LoopState, Operator, Output, Progress, Restored, Result, STORE_SEGMENTS, Snapshot, TaskContext,
 };
 use fluvial_memory::{NormalizedKey, hash};
 
@@ -13,10 +15,12 @@ const RESULT: usize = 1;
 const SOLUTION: &str = "solution ";
 const CHANGES: &str = "changes ";
 
-/// Keeps the solution set of its worker: takes the initial solution, applies the delta at the end of each superstep, and
-/// gives the solution in the end.
+/// Keeps the solution set of its worker: takes the initial solution, applies the delta at the end of each superstep, or at once where there
+/// are none, and gives the solution in the end.
 pub(super) struct Keeper<S, K, F> {
+    loop_id: u64,
     key: F,
+    round: Round,
     set: Shared<S, K, F>,
     /// Records that change the set when the superstep has ended; before the first, those whose partition is on disk.
     changes: Partitioned<S>,
@@ -38,11 +42,14 @@ where
     /// Segments that it reserves.
     pub(super) const SEGMENTS: usize = SolutionSet::<S, K, F>::SEGMENTS + 2 * Partitioned::<S>::SEGMENTS + STORE_SEGMENTS;
 
-    pub(super) fn open(loop_id: u64, key: F, context: &TaskContext) -> Result<Self> {
+    pub(super) fn open(loop_id: u64, how: (F, Order<S>, bool), context: &TaskContext) -> Result<Self> {
+        let (key, order, asynchronous) = how;
         let set = shared(loop_id);
-        *set.borrow_mut() = Some(SolutionSet::open(key.clone(), context)?);
+        *set.borrow_mut() = Some(SolutionSet::open(key.clone(), order, context)?);
         Ok(Self {
+            loop_id,
             key,
+            round: Round::new(asynchronous, true, context),
             set,
             changes: Partitioned::open(context)?,
             later: Partitioned::open(context)?,
@@ -72,9 +79,10 @@ where
         Ok(())
     }
 
-    /// Applies what has been gathered: first what is for partitions in memory, then partition by partition.
-    fn apply(&mut self) -> Result<()> {
-        let Self { key, set, changes, later, bytes, .. } = self;
+    /// Applies what has been gathered, for all partitions, or for those whose turn it is in a round: first what is for partitions in memory, then
+    /// partition by partition.
+    fn apply(&mut self, all: bool) -> Result<()> {
+        let Self { key, set, changes, later, bytes, round, .. } = self;
         let mut set = set.borrow_mut();
         let set = set.as_mut().ok_or_else(missing)?;
         let mut partition = |record: &S| {
@@ -83,6 +91,9 @@ where
             partition_of(hash::hash_bytes(bytes))
         };
         for group in (0..GROUPS).filter(|group| !changes.is_empty(*group)).collect::<Vec<_>>() {
+            if !all && !round.takes(group, set.is_resident(group)) {
+                continue;
+            }
             set.relieve()?;
             changes.drain(group, |records| {
                 for record in records {
@@ -118,7 +129,8 @@ where
 {
     fn process(&mut self, input: usize, batch: Batch, _out: &mut dyn Output) -> Result<Progress> {
         let records = batch.typed_records::<S>()?;
-        if input == INITIAL {
+        self.round.comes(&self.set)?;
+        if input == INITIAL || self.round.is_asynchronous() {
             self.put(records)?;
         } else {
             for record in records {
@@ -135,19 +147,27 @@ where
 
     fn end_input(&mut self, input: usize, _out: &mut dyn Output) -> Result<Progress> {
         if input == INITIAL {
-            self.apply()?;
+            self.apply(true)?;
+            self.set.borrow_mut().as_mut().ok_or_else(missing)?.complete();
         }
         Ok(Progress::Done)
     }
 
     fn end_superstep(&mut self, _superstep: u64, _out: &mut dyn Output) -> Result<Progress> {
-        self.apply()?;
+        if self.round.ends(&self.set, &self.changes)? {
+            self.apply(false)?;
+            self.round.is_over(&self.changes);
+        }
         Ok(Progress::Done)
+    }
+
+    fn has_background_work(&self) -> bool {
+        self.round.is_asynchronous() && self.changes.len() > 0
     }
 
     fn finish(&mut self, out: &mut dyn Output) -> Result<Progress> {
         // Where no superstep has run, nobody has.
-        self.apply()?;
+        self.apply(true)?;
         let mut set = self.set.borrow_mut();
         let set = set.as_mut().ok_or_else(missing)?;
         while let Some(records) = set.take_batch(&mut self.cursor)? {
@@ -177,7 +197,7 @@ where
                     self.put(records)?;
                 }
             }
-            self.apply()?;
+            self.apply(true)?;
         }
         Ok(())
     }
@@ -188,6 +208,9 @@ impl<S, K, F> Drop for Keeper<S, K, F> {
     fn drop(&mut self) {
         if let Ok(mut set) = self.set.try_borrow_mut() {
             *set = None;
+        }
+        if self.round.is_asynchronous() {
+            LoopState::forget(self.loop_id);
         }
     }
 }

@@ -46,6 +46,16 @@ impl<T: Data> Partitioned<T> {
         Ok(Progress::Done)
     }
 
+    /// How many records there are.
+    pub(super) fn len(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The next group with records behind this one, round and round.
+    pub(super) fn next_after(&self, group: usize) -> Option<usize> {
+        (1..=GROUPS).map(|ahead| (group + ahead) % GROUPS).find(|group| self.counts[*group] > 0)
+    }
+
     pub(super) fn is_empty(&self, group: usize) -> bool {
         self.counts[group] == 0
     }

@@ -1,4 +1,5 @@
 use super::partitioned::Partitioned;
+use super::round::Round;
 use super::solution_set::{Found, GROUPS, Shared, missing, partition_of, partitions_of, shared};
 use fluvial_core::{Batch, Data, Operator, Output, Progress, Result, TaskContext};
 use fluvial_memory::NormalizedKey;
@@ -11,10 +12,12 @@ const BATCH: usize = 1024;
 const AHEAD: usize = 16;
 
 /// Joins records with those of their keys in the solution set. What meets a partition that is on disk waits for the end of the
-/// superstep, when such partitions are brought back one after the other.
+/// superstep, when such partitions are brought back one after the other; in a loop without supersteps, for the end of the round, as does
+/// what comes before the initial solution is there.
 pub(super) struct Probe<S, K, F, W, G, J, O> {
     key: G,
     set: Shared<S, K, F>,
+    round: Round,
     f: J,
     late: Option<Partitioned<W>>,
     results: Vec<O>,
@@ -37,10 +40,11 @@ where
     I: IntoIterator<Item = O>,
     O: Data,
 {
-    pub(super) fn open(loop_id: u64, (_, key): (F, G), f: J, context: &TaskContext) -> Result<Self> {
+    pub(super) fn open(loop_id: u64, (_, key): (F, G), f: J, asynchronous: bool, context: &TaskContext) -> Result<Self> {
         Ok(Self {
             key,
             set: shared(loop_id),
+            round: Round::new(asynchronous, false, context),
             f,
             late: Some(Partitioned::open(context)?),
             results: Vec::new(),
@@ -52,8 +56,8 @@ where
         })
     }
 
-    /// Joins records; those whose partition is on disk wait.
-    fn join(&mut self, records: Vec<W>, out: &mut dyn Output) -> Result<()> {
+    /// Joins records; those whose partition is on disk wait, and all that come too early.
+    fn join(&mut self, records: Vec<W>, early: bool, out: &mut dyn Output) -> Result<()> {
         let Self { key, set, f, late, results, keys, ends, hashes, .. } = self;
         let mut set = set.borrow_mut();
         let set = set.as_mut().ok_or_else(missing)?;
@@ -73,7 +77,7 @@ where
             }
             let (key, hash) = (&keys[start..ends[i]], hashes[i]);
             start = ends[i];
-            match set.get(key, hash) {
+            match if early { Found::OnDisk } else { set.get(key, hash) } {
                 Found::Here(found) => results.extend(f(record, found)),
                 Found::OnDisk => late.as_mut().ok_or_else(missing)?.push(partition_of(hash), record)?,
             }
@@ -99,7 +103,8 @@ where
         while self.at < GROUPS {
             let group = self.at;
             self.at += 1;
-            if self.late.as_ref().is_none_or(|late| late.is_empty(group)) {
+            let resident = self.set.borrow().as_ref().ok_or_else(missing)?.is_resident(group);
+            if self.late.as_ref().is_none_or(|late| late.is_empty(group)) || !self.round.takes(group, resident) {
                 continue;
             }
             // A partition that has been brought back stays while it is looked at, so nothing of it is late again.
@@ -108,7 +113,7 @@ where
                 self.set.borrow_mut().as_mut().ok_or_else(missing)?.make_resident(partition)?;
                 late.visit(group, |mut records| {
                     records.retain(|record| self.partition(record) == partition);
-                    self.join(records, out)
+                    self.join(records, false, out)
                 })?;
             }
             late.clear(group);
@@ -118,6 +123,7 @@ where
             }
         }
         self.flush(out)?;
+        self.late.iter().for_each(|late| self.round.is_over(late));
         Ok(Progress::Done)
     }
 }
@@ -134,7 +140,8 @@ where
     O: Data,
 {
     fn process(&mut self, _input: usize, batch: Batch, out: &mut dyn Output) -> Result<Progress> {
-        self.join(batch.typed_records::<W>()?, out)?;
+        let early = self.round.comes(&self.set)?;
+        self.join(batch.typed_records::<W>()?, early, out)?;
         self.late.as_mut().map_or(Ok(Progress::Done), Partitioned::resume)
     }
 
@@ -146,7 +153,15 @@ where
     }
 
     fn end_superstep(&mut self, _superstep: u64, out: &mut dyn Output) -> Result<Progress> {
+        let late = self.late.as_ref().ok_or_else(missing)?;
+        if !self.round.ends(&self.set, late)? {
+            return Ok(Progress::Done);
+        }
         self.at = 0;
         self.join_late(out)
+    }
+
+    fn has_background_work(&self) -> bool {
+        self.round.is_asynchronous() && self.late.as_ref().is_some_and(|late| late.len() > 0)
     }
 }

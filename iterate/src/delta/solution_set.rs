@@ -1,5 +1,7 @@
+use super::options::Order;
 use fluvial_core::{
-    Batch, BatchStore, Data, Error, LoopState, Result, STORE_SEGMENTS, StateSection, StoreCursor, Stored, TaskContext, Weigher,
+    Batch, BatchStore, Data, Error, LoopState, Result, STORE_SEGMENTS, StateSection, StoreCursor, Stored, TaskContext, Waker,
+    Weigher,
 };
 use fluvial_memory::hash::{hash_bytes, remix};
 use fluvial_memory::{HeapCharge, NormalizedKey, Reservation};
@@ -46,6 +48,13 @@ pub(super) fn partition_of(hash: u64) -> usize {
 /// Invariant: what is in memory has been charged to the pool, that owned by records as [`Weigher`] tells it.
 pub(super) struct SolutionSet<S, K, F> {
     key: F,
+    order: Order<S>,
+    /// Whether the initial solution is there.
+    complete: bool,
+    /// Who is to be woken when it is.
+    waiting: Vec<Waker>,
+    /// How often partitions have been brought back for what asks for their records.
+    visits: u64,
     partitions: Vec<Partition<S>>,
     room: Reservation,
     weigher: Weigher<S>,
@@ -115,19 +124,49 @@ where
     /// Segments that it reserves.
     pub(super) const SEGMENTS: usize = 2 * STORE_SEGMENTS + RESIDENT_SEGMENTS;
 
-    pub(super) fn open(key: F, context: &TaskContext) -> Result<Self> {
+    pub(super) fn open(key: F, order: Order<S>, context: &TaskContext) -> Result<Self> {
         // While a partition is read another may have to be written.
         let buffers = context.reserve(2 * STORE_SEGMENTS)?;
         let cold = || BatchStore::typed_within::<S>(context, &buffers);
         let partition = |_| Ok(Partition { resident: Some(Resident::new()), cold: cold()? });
         Ok(Self {
             key,
+            order,
+            complete: false,
+            waiting: Vec::new(),
+            visits: 0,
             partitions: (0..PARTITIONS).map(partition).collect::<Result<_>>()?,
             room: context.reserve(RESIDENT_SEGMENTS)?,
             weigher: Weigher::default(),
             bytes: Default::default(),
             keys: PhantomData,
         })
+    }
+
+    /// The initial solution is there.
+    pub(super) fn complete(&mut self) {
+        self.complete = true;
+        self.waiting.drain(..).for_each(|wake| wake());
+    }
+
+    /// Whether the initial solution is there.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Partitions are brought back for what asks for their records.
+    pub(super) fn visited(&mut self) {
+        self.visits += 1;
+    }
+
+    /// How often they have been.
+    pub(super) fn visits(&self) -> u64 {
+        self.visits
+    }
+
+    /// Has the waker called when the initial solution is there.
+    pub(super) fn wake_when_complete(&mut self, waker: &Waker) {
+        self.waiting.push(waker.clone());
     }
 
     /// The hash of a record's key.
@@ -170,7 +209,7 @@ where
         }
     }
 
-    /// Puts a record in the place of the one with its key, or adds it. `Some`: its partition is on disk, or has gone there, and
+    /// Puts a record in the place of the one with its key, if it is better, or adds it. `Some`: its partition is on disk, or has gone there, and
     /// here it is again. With `stays` a partition that was brought back is not to go.
     pub(super) fn put(&mut self, record: S, stays: bool) -> Result<Option<S>> {
         let hash = self.hash(&record);
@@ -179,10 +218,12 @@ where
             return Ok(Some(record));
         }
         let owned = self.weigher.heap_bytes(&record);
-        let Self { partitions, bytes, key, .. } = self;
+        let Self { partitions, bytes, key, order, .. } = self;
         let Some(resident) = &mut partitions[partition].resident else { return Ok(Some(record)) };
         if let Some(place) = find(resident, key, &bytes.0, hash, &mut bytes.1) {
-            resident.records[place] = record;
+            if order.replaces(&record, &resident.records[place]) {
+                resident.records[place] = record;
+            }
             return Ok(None);
         }
         resident.owned += owned;

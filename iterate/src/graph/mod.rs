@@ -39,7 +39,7 @@ mod transform;
 pub use algorithms::{Cdlp, PageRank, UNREACHED};
 pub use id::VertexId;
 pub use models::{Scatter, ScatterGather, Vertex, VertexCentric};
-pub use superstep::{GraphSummary, SuperstepInfo, Supersteps};
+pub use superstep::{GraphSummary, Supersteps};
 pub use transform::Direction;
 
 use engine::kernel::Weights;

@@ -1,20 +1,7 @@
+use fluvial_core::SuperstepReport;
 use serde::Serialize;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
-
-/// One superstep of a graph algorithm that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct SuperstepInfo {
-    /// Its number, from 1 on.
-    pub superstep: u64,
-    /// Vertices that were active, or whose value changed: what the next superstep has to do with.
-    pub workset: u64,
-    /// How far the values are from standing still, where the algorithm measures that: for PageRank the sum of the absolute
-    /// changes.
-    pub convergence: Option<f64>,
-    /// Seconds that it took.
-    pub seconds: f64,
-}
 
 /// What a run of a graph algorithm was about, and how it went.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -28,10 +15,10 @@ pub struct GraphSummary {
     /// Seconds from the end of the input until all results were known.
     pub seconds: f64,
     /// The supersteps in order.
-    pub supersteps: Vec<SuperstepInfo>,
+    pub supersteps: Vec<SuperstepReport>,
 }
 
-type Listener = dyn Fn(&SuperstepInfo) + Send + Sync;
+type Listener = dyn Fn(&SuperstepReport) + Send + Sync;
 
 /// Watches a graph algorithm: given to [`Graph::observe`](super::Graph::observe), asked while the job runs and after it.
 ///
@@ -62,7 +49,7 @@ impl Supersteps {
     }
 
     /// Also calls `listener` at the end of each superstep, on a worker's thread of every process.
-    pub fn listen(listener: impl Fn(&SuperstepInfo) + Send + Sync + 'static) -> Self {
+    pub fn listen(listener: impl Fn(&SuperstepReport) + Send + Sync + 'static) -> Self {
         Self { summary: Arc::default(), listener: Some(Arc::new(listener)) }
     }
 
@@ -79,11 +66,11 @@ impl Supersteps {
         self.lock().layout_seconds = seconds;
     }
 
-    pub(crate) fn ended(&self, info: SuperstepInfo) {
-        self.lock().supersteps.push(info);
+    pub(crate) fn ended(&self, report: SuperstepReport) {
         if let Some(listener) = &self.listener {
-            listener(&info);
+            listener(&report);
         }
+        self.lock().supersteps.push(report);
     }
 
     pub(crate) fn finished(&self, seconds: f64) {

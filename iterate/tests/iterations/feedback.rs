@@ -6,6 +6,7 @@ use fluvial_core::{
 };
 use fluvial_iterate::Feedback;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 fn env(threads: usize, barriers: Option<Duration>) -> Env {
@@ -75,6 +76,30 @@ fn operations_in_the_loop_see_the_watermark_move() -> Result<()> {
         let fired = fired.lock().unwrap();
         // Timers of event time fired while records still came, and the clock of the loop did not stand still.
         assert!(fired.iter().filter(|t| **t < 2000).count() > 500, "{} timers, {threads} workers", fired.len());
+    }
+    Ok(())
+}
+
+/// Answers a little later.
+async fn later(record: (u64, u64)) -> (u64, u64) {
+    let mut polls = 0;
+    std::future::poll_fn(|context| {
+        polls += 1;
+        context.waker().wake_by_ref();
+        if polls > 50 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    record
+}
+
+#[test]
+fn a_loop_is_not_empty_while_answers_are_on_their_way() -> Result<()> {
+    for threads in 1..=2 {
+        let left = env(threads, None).sequence(0..200).map(|n| (n, 10u64)).feedback(|records| {
+            let answered = records.async_map_infallible(later).capacity(20).stream();
+            (answered.filter(|r| r.1 > 0).map(|(n, left)| (n, left - 1)), answered.filter(|r| r.1 == 0).map(|r| r.0))
+        });
+        assert_eq!(sorted(left.collect()?)?, (0..200).collect::<Vec<_>>(), "{threads} workers");
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Iterations as a user writes them.
 
+mod asynchronous;
 mod bulk;
 mod checkpoints;
 mod delta;

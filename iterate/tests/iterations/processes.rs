@@ -12,14 +12,34 @@ fn addresses(count: usize) -> Vec<String> {
     listeners.iter().map(|l| l.local_addr().unwrap().to_string()).collect()
 }
 
+/// Runs a job in two processes' worth of environments.
+pub fn in_two_processes(job: impl Fn(&Env) -> Result<()> + Sync) {
+    let hosts = addresses(2);
+    let run = |process: usize| -> Result<()> {
+        let env = Env::new(Config { threads: 2, hosts: hosts.clone(), process, ..Config::default() });
+        job(&env)?;
+        env.close();
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..2)
+            .map(|process| {
+                scope.spawn({
+                    let run = &run;
+                    move || run(process)
+                })
+            })
+            .collect();
+        all.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+    });
+}
+
 #[test]
 fn two_processes_iterate_together() {
-    let hosts = addresses(2);
-    let job = |process: usize| -> Result<()> {
-        let env = Env::new(Config { threads: 2, hosts: hosts.clone(), process, ..Config::default() });
+    in_two_processes(|env| {
         let edges = random_edges(1000, 900, 3);
         let expected = components(1000, edges.clone());
-        assert_eq!(sorted(connected(&env, 1000, edges, u64::MAX).collect()?)?, expected);
+        assert_eq!(sorted(connected(env, 1000, edges, u64::MAX).collect()?)?, expected);
         let steps = env.sequence(0..300).map(|n| (n, (n * 5 + 2) % 300));
         let result = env.sequence(0..300).map(|n| (n, n)).iterate(6, |partial, it| {
             let total = it.sum::<u64>("total");
@@ -34,18 +54,6 @@ fn two_processes_iterate_together() {
         let mut expected: Vec<u64> = (1..=500u64).map(|n| n >> n.trailing_zeros()).collect();
         expected.sort_unstable();
         assert_eq!(sorted(halved.collect()?)?, expected);
-        env.close();
         Ok(())
-    };
-    std::thread::scope(|scope| {
-        let all: Vec<_> = (0..2)
-            .map(|process| {
-                scope.spawn({
-                    let job = &job;
-                    move || job(process)
-                })
-            })
-            .collect();
-        all.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
     });
 }

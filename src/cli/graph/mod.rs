@@ -9,9 +9,9 @@ pub use args::Graph;
 use super::job::Job;
 use super::late_file::LateFile;
 use args::GraphJob;
-use fluvial_core::{Error, Interrupt, Result};
+use fluvial_core::{Error, Interrupt, Result, SuperstepReport};
 use fluvial_iterate::graph::files::{EdgeFiles, GraphFileOptions, IdType, VertexFiles};
-use fluvial_iterate::graph::{Cdlp, Graph as Edges, GraphSummary, PageRank, SuperstepInfo, Supersteps, VertexId};
+use fluvial_iterate::graph::{Cdlp, Graph as Edges, GraphSummary, PageRank, Supersteps, VertexId};
 use results::{Id, Results};
 use std::io::Write;
 use std::str::FromStr;
@@ -140,8 +140,9 @@ impl Task<'_> {
 }
 
 /// A superstep on the terminal.
-fn line(superstep: &SuperstepInfo) -> String {
-    let convergence = superstep.convergence.map(|value| format!(", convergence {value:.3e}")).unwrap_or_default();
+fn line(superstep: &SuperstepReport) -> String {
+    let convergence =
+        superstep.value(SuperstepReport::CONVERGENCE).map(|value| format!(", convergence {value:.3e}")).unwrap_or_default();
     format!("superstep {}: workset {}{convergence}, {:.3} s", superstep.superstep, superstep.workset, superstep.seconds)
 }
 

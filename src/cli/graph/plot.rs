@@ -1,8 +1,8 @@
 //! Supersteps as a picture: panels with one horizontal axis, for what there was to do, how long it took, and how far from the end
 //! it was.
 
-use fluvial_core::{Error, Result};
-use fluvial_iterate::graph::{GraphSummary, SuperstepInfo};
+use fluvial_core::{Error, Result, SuperstepReport};
+use fluvial_iterate::graph::GraphSummary;
 use indicatif::HumanCount;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
@@ -78,13 +78,13 @@ fn paint<'a>(root: &Area<'a>, name: &str, summary: &GraphSummary, points: &[Poin
     root.present()
 }
 
-fn points(supersteps: &[SuperstepInfo]) -> Vec<Point> {
+fn points(supersteps: &[SuperstepReport]) -> Vec<Point> {
     let together = supersteps.len().div_ceil(POINTS).max(1);
-    let point = |some: &[SuperstepInfo]| Point {
+    let point = |some: &[SuperstepReport]| Point {
         superstep: some.last().map_or(0.0, |last| last.superstep as f64),
         workset: some.iter().map(|one| one.workset as f64).fold(0.0, f64::max),
         seconds: some.iter().map(|one| one.seconds).sum::<f64>() / some.len() as f64,
-        convergence: some.last().and_then(|last| last.convergence),
+        convergence: some.last().and_then(|last| last.value(SuperstepReport::CONVERGENCE)),
     };
     supersteps.chunks(together).map(point).collect()
 }
@@ -191,10 +191,10 @@ mod tests {
     use super::*;
 
     fn summary(supersteps: u64, convergence: bool) -> GraphSummary {
-        let superstep = |n: u64| SuperstepInfo {
+        let superstep = |n: u64| SuperstepReport {
             superstep: n,
             workset: 1_000_000 / (n * n),
-            convergence: convergence.then(|| 0.5f64.powi(n as i32)),
+            values: convergence.then(|| (SuperstepReport::CONVERGENCE.to_owned(), 0.5f64.powi(n as i32))).into_iter().collect(),
             seconds: 0.04 / n as f64,
         };
         GraphSummary {

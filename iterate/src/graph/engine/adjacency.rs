@@ -97,6 +97,11 @@ impl Adjacency {
         Self { parts, tasks, edges, on_disk }
     }
 
+    /// Whether some lists are on disk.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.on_disk
+    }
+
     /// Puts vertices whose lists will be read in the order in which that is best.
     pub(crate) fn arrange(&self, vertices: &mut [u32]) {
         if self.on_disk {

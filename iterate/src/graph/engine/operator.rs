@@ -7,7 +7,8 @@ use super::raw::{Chunk, Intake, Totals};
 use super::team::{Member, Team};
 use super::worker::Worker;
 use crate::graph::{Supersteps, VertexId};
-use fluvial_core::{Batch, Operator, Output, Progress, Result, TaskContext};
+use fluvial_core::{Batch, Error, Operator, Output, Progress, Result, TaskContext, format_bytes};
+use fluvial_memory::{Reservation, SEGMENT_SIZE};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, RwLock};
@@ -134,9 +135,26 @@ async fn begin<I: VertexId, K: Kernel<I>>(
     } else {
         Dictionary::of_numbers(&worker, &edges.chunks, totals, weighted).await?
     };
-    worker.divide_memory(dictionary.vertices, kernel.bytes_per_vertex(worker.members()));
-    worker.begin(dictionary.vertices.into(), totals.edges);
-    kernel.run(&worker, Prepared { edges, dictionary, directed }).await
+    let bytes = kernel.bytes_per_vertex(worker.members());
+    let size = (u64::from(dictionary.vertices), totals.edges);
+    worker.divide_memory(dictionary.vertices, bytes);
+    worker.begin(size.0, size.1);
+    let result = kernel.run(&worker, Prepared { edges, dictionary, directed }).await;
+    result.map_err(|error| of_graph(error, &worker, size, bytes))
+}
+
+/// A lack of memory, told by what needs it.
+fn of_graph(error: Error, worker: &Worker, (vertices, edges): (u64, u64), bytes: usize) -> Error {
+    let Error::Memory(fluvial_memory::Error::BudgetTooSmall { budget, .. }) = &error else { return error };
+    let spare: usize = worker.spare.iter().map(Reservation::minimum).sum();
+    let buffers = (worker.members() * (BUFFERS + spare) * SEGMENT_SIZE) as u64;
+    let values = vertices * bytes as u64;
+    let [given, needed, values, buffers] = [*budget as u64, values + buffers, values, buffers].map(format_bytes);
+    Error::Plan(format!(
+        "memory: {given} given, `{}` of {vertices} vertices and {edges} edges needs about {needed}: {values} for values of vertices ({bytes} bytes \
+         each) and {buffers} for buffers; edges may be on disk ({error})",
+        worker.context.name
+    ))
 }
 
 impl<I: VertexId, K: Kernel<I>> Operator for GraphOperator<I, K> {

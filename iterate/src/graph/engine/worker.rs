@@ -2,8 +2,8 @@ use super::array::{Array32, Array64, BitSet};
 use super::block::{BlockMaker, BlockReader, Ledger, too_small};
 use super::pulse::Pulse;
 use super::team::{Member, SLOTS};
-use crate::graph::{SuperstepInfo, Supersteps};
-use fluvial_core::{Result, TaskContext};
+use crate::graph::Supersteps;
+use fluvial_core::{Result, SuperstepReport, TaskContext};
 use fluvial_memory::{HeapCharge, Reservation, SEGMENT_SIZE};
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -207,7 +207,8 @@ impl Worker {
         let now = Instant::now();
         self.superstep.set((superstep + 1, now));
         if self.is_first() {
-            self.supersteps.ended(SuperstepInfo { superstep, workset, convergence, seconds: (now - since).as_secs_f64() });
+            let values = convergence.map(|value| (SuperstepReport::CONVERGENCE.to_owned(), value)).into_iter().collect();
+            self.supersteps.ended(SuperstepReport { superstep, workset, values, seconds: (now - since).as_secs_f64() });
         }
     }
 

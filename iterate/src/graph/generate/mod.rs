@@ -50,7 +50,9 @@ pub trait EdgeGenerator: Clone + Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// What there is to know beyond, for `explain`.
-    fn detail(&self) -> String;
+    fn detail(&self) -> String {
+        format!("{} vertices", self.vertices())
+    }
 
     /// Vertices are the numbers below this; those without an edge appear in no edge.
     fn vertices(&self) -> u64;

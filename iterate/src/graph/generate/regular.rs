@@ -71,10 +71,6 @@ impl EdgeGenerator for Path {
         "path"
     }
 
-    fn detail(&self) -> String {
-        format!("{} vertices", self.vertices)
-    }
-
     fn vertices(&self) -> u64 {
         self.vertices
     }
@@ -106,10 +102,6 @@ impl EdgeGenerator for Cycle {
         "cycle"
     }
 
-    fn detail(&self) -> String {
-        format!("{} vertices", self.vertices)
-    }
-
     fn vertices(&self) -> u64 {
         self.vertices
     }
@@ -139,10 +131,6 @@ impl Star {
 impl EdgeGenerator for Star {
     fn name(&self) -> &'static str {
         "star"
-    }
-
-    fn detail(&self) -> String {
-        format!("{} vertices", self.vertices)
     }
 
     fn vertices(&self) -> u64 {
@@ -187,10 +175,6 @@ impl Complete {
 impl EdgeGenerator for Complete {
     fn name(&self) -> &'static str {
         "complete"
-    }
-
-    fn detail(&self) -> String {
-        format!("{} vertices", self.vertices)
     }
 
     fn vertices(&self) -> u64 {

@@ -116,6 +116,14 @@ fn edges_on_disk_and_in_memory_give_the_same() {
 }
 
 #[test]
+fn a_budget_that_values_of_vertices_do_not_fit_in_is_told_with_what_they_need() {
+    let env = Env::new(Config { threads: 1, memory: 4 << 20, ..Config::default() });
+    let graph = Graph::directed(&env.generate(200_000, |n| (n, n + 1)));
+    let error = graph.page_rank(PageRank::default()).count().unwrap_err().to_string();
+    assert!(error.contains("memory: 4 MiB given, `pagerank` of 200001 vertices and 200000 edges needs about"), "{error}");
+}
+
+#[test]
 fn several_processes_give_the_same() {
     let alone = Env::new(Config { threads: 2, memory: 256 << 20, ..Config::default() });
     let expected = results(&alone, true, false);

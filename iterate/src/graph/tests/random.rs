@@ -1,4 +1,5 @@
 use super::super::Graph;
+use super::reference::Naive;
 use fluvial_core::{Config, Data, DataStream, Env};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -38,7 +39,7 @@ impl Case {
     }
 
     /// The position of a vertex among the sorted ones.
-    pub(super) fn place(vertices: &[u64], id: u64) -> usize {
+    fn place(vertices: &[u64], id: u64) -> usize {
         vertices.binary_search(&id).unwrap()
     }
 
@@ -48,6 +49,10 @@ impl Case {
         let arc = |(s, t, w): (u64, u64, f64)| (Self::place(&vertices, s), Self::place(&vertices, t), w);
         let both = |(s, t, w): (u64, u64, f64)| (!self.directed && s != t).then_some((t, s, w));
         self.edges.iter().flat_map(|&e| [Some(e), both(e)]).flatten().map(arc).collect()
+    }
+
+    pub(super) fn naive(&self) -> Naive<u64> {
+        Naive::new(self.directed, self.edges.clone(), self.isolated.clone())
     }
 
     pub(super) fn env(&self) -> Env {

@@ -7,9 +7,9 @@
 
 mod appender;
 mod edges;
-mod filter;
 mod lists;
 mod partition;
+mod rewrite;
 
 pub(crate) use edges::Edges;
 

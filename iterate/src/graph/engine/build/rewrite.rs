@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Adjacency {
-    /// The lists without some neighbours, those kept where `keep` says so of a vertex and an item of its list.
+    /// Other lists, each made by `change` of that of a vertex.
     ///
     /// # Errors
     /// Too little memory, or a full disk.
-    pub(crate) async fn filter(&self, worker: &Worker, keep: impl Fn(u32, u32) -> bool) -> Result<Arc<Self>> {
+    pub(crate) async fn rewrite(&self, worker: &Worker, change: impl Fn(u32, &mut Vec<u32>)) -> Result<Arc<Self>> {
         let mut made = Vec::new();
         let mut cursor = self.cursor(&worker.reservation);
         for (number, part) in self.parts.iter().enumerate() {
@@ -21,14 +21,15 @@ impl Adjacency {
             }
             let offsets = Array64::zeros(&worker.reservation, part.vertices().len() + 1)?;
             let mut targets = Appender::new(worker.maker());
-            let (mut written, mut kept, mut since) = (0, Vec::new(), 0);
+            let (mut written, mut list, mut since) = (0, Vec::new(), 0);
             for vertex in part.vertices() {
-                kept.clear();
-                cursor.pieces(number, vertex, |list| kept.extend(list.iter().copied().filter(|&item| keep(vertex, item))))?;
-                targets.append(bytemuck::cast_slice(&kept))?;
-                written += kept.len() as u64;
+                list.clear();
+                cursor.pieces(number, vertex, |piece| list.extend_from_slice(piece))?;
+                since += 1 + list.len();
+                change(vertex, &mut list);
+                targets.append(bytemuck::cast_slice(&list))?;
+                written += list.len() as u64;
                 offsets[(vertex - part.first) as usize + 1].store(written, Relaxed);
-                since += 1 + kept.len();
                 if since > 1 << 15 {
                     since = 0;
                     worker.breathe().await;
