@@ -58,7 +58,7 @@ fn without_memory_rows_come_out_and_those_of_a_key_as_they_went_in() {
         let mut sort = AdjacentRows::new(&reservation, shape).unwrap();
         let mut rows = RowBatch::new(shape);
         let count = (most * SEGMENT_SIZE / 16) as u64;
-        (0..count).for_each(|i| rows.push(&(i % 5 << 61 | i / 5 % 2000).to_be_bytes(), &i.to_be_bytes()));
+        (0..count).for_each(|i| rows.push(&(((i % 5) << 61) | (i / 5 % 2000)).to_be_bytes(), &i.to_be_bytes()));
         let taken = sort.push(&rows);
         // Others come for memory before the rows are sorted.
         let others: Vec<_> = std::iter::from_fn(|| reservation.alloc()).skip(8).collect();

@@ -182,7 +182,7 @@ impl Staged {
         };
         larger.fill(0xFF);
         let slots = 1 << (larger.len() / width).ilog2();
-        let old = std::mem::replace(&mut table.extent, Some(larger));
+        let old = table.extent.replace(larger);
         table.mask = slots - 1;
         if let (Some(old), Some(extent)) = (old, &mut table.extent) {
             for row in old.chunks_exact(width).filter(|row| key(row) != FREE) {
