@@ -80,6 +80,21 @@ fn operations_in_the_loop_see_the_watermark_move() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_finds_no_room_in_a_loop_goes_to_disk() -> Result<()> {
+    const LEAVES: u64 = 1 << 19;
+    let env = Env::new(Config { threads: 2, mode: Mode::Streaming, memory: 8 << 20, ..Config::default() });
+    // Each node of a tree becomes two: in the end half of them wait in the loop at once, some 70 MiB.
+    let leaves = env.from_collection([1u64]).map(|n| (n, String::new())).feedback(|nodes| {
+        let children = nodes.filter(|n| n.0 < LEAVES).flat_map(|n| [2 * n.0, 2 * n.0 + 1].map(|n| (n, format!("{n:>100}"))));
+        (children.rebalance(), nodes.filter(|n| n.0 >= LEAVES).map(|n| n.0))
+    });
+    let (count, sum) = (leaves.counted(), leaves.sum(|n| *n));
+    assert_eq!((count.collect()?, sum.collect()?), (vec![LEAVES], vec![(LEAVES..2 * LEAVES).sum()]));
+    assert!(env.last_report().unwrap().spilled_bytes > 0);
+    Ok(())
+}
+
 /// Answers a little later.
 async fn later(record: (u64, u64)) -> (u64, u64) {
     let mut polls = 0;
