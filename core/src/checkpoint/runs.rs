@@ -4,10 +4,10 @@ use super::manifest::{Contribution, folder_of};
 use super::place::{Place, join};
 use super::state_file::{FileEntry, SectionKind};
 use crate::state::StoredSection;
-use crate::state::disk::loaded;
+use crate::state::disk::{Run, loaded};
 use crate::state::section::resolve;
 use crate::{Result, StateSection};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The runs that one checkpoint of one process consists of.
@@ -18,7 +18,9 @@ pub(super) struct LinkedRuns {
     prefix: String,
     epoch: u64,
     folder: String,
-    seen: HashSet<usize>,
+    /// By where they lie in memory. They are kept: a run that were let go of might leave its place to another one of the same
+    /// checkpoint, which would be taken for it and be missing.
+    seen: HashMap<usize, Arc<Run>>,
     named: usize,
     /// Whether there are links that are not safe yet.
     open: bool,
@@ -26,7 +28,7 @@ pub(super) struct LinkedRuns {
 
 impl LinkedRuns {
     pub(super) fn new(prefix: String, epoch: u64) -> Self {
-        Self { prefix, epoch, folder: folder_of(epoch), seen: HashSet::new(), named: 0, open: false }
+        Self { prefix, epoch, folder: folder_of(epoch), seen: HashMap::new(), named: 0, open: false }
     }
 
     /// Has the run of a section among the files that are said to be part of the checkpoint.
@@ -38,7 +40,7 @@ impl LinkedRuns {
         said: &mut Contribution,
     ) -> Result<()> {
         let run = &stored.run;
-        if !self.seen.insert(Arc::as_ptr(run) as usize) {
+        if self.seen.insert(Arc::as_ptr(run) as usize, run.clone()).is_some() {
             return Ok(());
         }
         debug_assert!(folder.is_empty() || folder == self.folder);
@@ -77,5 +79,27 @@ impl Whole {
 
     pub(super) fn end(&mut self, each: &mut dyn FnMut(StateSection) -> Result<()>) -> Result<()> {
         resolve(std::mem::take(&mut self.group))?.into_iter().try_for_each(each)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_gone_is_not_taken_for_a_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (checkpoints, live) = (folder.path().join("checkpoints"), folder.path().join("live"));
+        std::fs::create_dir(&live).unwrap();
+        let place = super::super::place::parse(checkpoints.to_str().unwrap()).unwrap();
+        let mut linked = LinkedRuns::new("p0".into(), 1);
+        let mut said = Contribution::default();
+        for number in 0..100 {
+            let stored = StoredSection::new(Run::of_nothing(&live.join(format!("{number}.run"))), 0);
+            for _ in 0..2 {
+                linked.link(&stored, &*place, "", &mut said).unwrap();
+            }
+        }
+        assert_eq!(said.files.len(), 100);
     }
 }

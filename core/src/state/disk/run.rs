@@ -199,6 +199,12 @@ impl Run {
         Ok(())
     }
 
+    /// A run without entries.
+    #[cfg(test)]
+    pub(crate) fn of_nothing(path: &std::path::Path) -> Arc<Self> {
+        Arc::new(RunWriter::create(path.to_owned(), 1).and_then(RunWriter::finish).expect("a new file can be written"))
+    }
+
     /// Has the run in a place of checkpoints, at this path if it is not there yet. Gives where it is, and whether it is new.
     ///
     /// # Errors
