@@ -147,3 +147,17 @@ fn enums() {
     let error = Priority::decode(&mut &[3u8][..]).unwrap_err().to_string();
     assert!(error.contains("Priority") && error.contains("below 3, found 3"), "{error}");
 }
+
+#[test]
+fn short_comparisons_agree_with_slices() {
+    for n in 0..40usize {
+        let a: Vec<u8> = (0..n as u8).collect();
+        assert!(crate::same_key(&a, &a));
+        assert!(!crate::same_key(&a, &[&a[..], &[0]].concat()));
+        for i in 0..n {
+            let mut b = a.clone();
+            b[i] ^= 0x40;
+            assert!(!crate::same_key(&a, &b), "{n} bytes, byte {i}");
+        }
+    }
+}

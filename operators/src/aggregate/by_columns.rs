@@ -1,11 +1,11 @@
 //! Column batches into [`HashAggregate`] and [`Combine`].
 
 use super::columns::Groups;
-use super::layout::{Layout, same_key};
+use super::layout::Layout;
 use super::{Aggregation, ColumnAggregates, Combine, HashAggregate};
 use arrow_array::ArrayRef;
 use fluvial_memory::hash::{hash_bytes, remix};
-use fluvial_memory::{Progress, Result, RowBatch};
+use fluvial_memory::{Progress, Result, RowBatch, same_key};
 use std::ops::Range;
 
 /// Rows whose groups are found before their columns are aggregated: their slots, rows and values stay in the cache.

@@ -1,9 +1,9 @@
 use super::Aggregation;
-use super::layout::{KeyKind, Layout, by_key_kind, same_key};
+use super::layout::{KeyKind, Layout, by_key_kind};
 use super::staged::{Staged, StagedCursor};
 use super::table::{AHEAD, NoMemory, Table};
 use fluvial_memory::hash::{hash_bytes, remix};
-use fluvial_memory::{KeyWidth, Progress, Reservation, Result, RowBatch, RowCursor, RowShape, SEGMENT_SIZE};
+use fluvial_memory::{KeyWidth, Progress, Reservation, Result, RowBatch, RowCursor, RowShape, SEGMENT_SIZE, same_key};
 use std::ops::Range;
 
 /// Rows passed through after which the caller should pull.

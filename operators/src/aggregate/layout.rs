@@ -1,6 +1,6 @@
 //! Where key and state lie in a row, on the way and in a table; and how keys are compared.
 
-use fluvial_memory::{KeyWidth, RowShape};
+use fluvial_memory::{KeyWidth, RowShape, same_key};
 
 /// Marks, in place of a state's length, a row whose state has outgrown it and moved.
 const DEAD: u32 = u32::MAX;
@@ -162,34 +162,14 @@ impl KeyKind for TwoWords {
 impl KeyKind for FixedKey {
     #[inline(always)]
     fn same(row: &[u8], key: &[u8]) -> bool {
-        same_bytes(&row[..key.len()], key)
+        same_key(&row[..key.len()], key)
     }
 }
 
 impl KeyKind for VariableKey {
     #[inline(always)]
     fn same(row: &[u8], key: &[u8]) -> bool {
-        half_word(row, 0) as usize == key.len() && same_bytes(&row[4..4 + key.len()], key)
-    }
-}
-
-/// Equality of keys.
-#[inline(always)]
-pub(super) fn same_key(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && same_bytes(a, b)
-}
-
-/// Equality of slices of equal length; up to 16 bytes with two overlapping loads a side instead of a call.
-#[inline(always)]
-pub(super) fn same_bytes(a: &[u8], b: &[u8]) -> bool {
-    let n = a.len();
-    debug_assert_eq!(n, b.len());
-    match n {
-        0 => true,
-        1..4 => a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1],
-        4..8 => (half_word(a, 0) ^ half_word(b, 0)) | (half_word(a, n - 4) ^ half_word(b, n - 4)) == 0,
-        8..=16 => (word(a, 0) ^ word(b, 0)) | (word(a, n - 8) ^ word(b, n - 8)) == 0,
-        _ => a == b,
+        half_word(row, 0) as usize == key.len() && same_key(&row[4..4 + key.len()], key)
     }
 }
 
@@ -217,21 +197,3 @@ macro_rules! by_key_kind {
     };
 }
 pub(super) use by_key_kind;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn short_comparisons_agree_with_slices() {
-        for n in 0..40usize {
-            let a: Vec<u8> = (0..n as u8).collect();
-            assert!(same_bytes(&a, &a));
-            for i in 0..n {
-                let mut b = a.clone();
-                b[i] ^= 0x40;
-                assert!(!same_bytes(&a, &b), "{n} bytes, byte {i}");
-            }
-        }
-    }
-}

@@ -1,10 +1,12 @@
 //! One level of a final aggregation: tables by radix of the hash, and the log they spill to.
 
 use super::Aggregation;
-use super::layout::{KeyKind, Layout, by_key_kind, same_key};
+use super::layout::{KeyKind, Layout, by_key_kind};
 use super::table::{AHEAD, Found, Table};
 use fluvial_memory::hash::{hash_bytes, remix};
-use fluvial_memory::{Error, Extent, Progress, Reservation, Result, RowBatch, RowCursor, Run, RunWriter, SpillManager, Waker};
+use fluvial_memory::{
+    Error, Extent, Progress, Reservation, Result, RowBatch, RowCursor, Run, RunWriter, SpillManager, Waker, same_key,
+};
 use std::ops::Range;
 
 /// Fewest partitions of a level: eight pages and eight directories fit into the minimum and leave room to work.

@@ -3,7 +3,7 @@
 use super::directory::{self, Directory, Entry};
 use super::env::{Merge, Stored};
 use super::lists::{Chain, Lists};
-use fluvial_memory::{Address, Reservation, RowCursor, RowPages, hash};
+use fluvial_memory::{Address, Reservation, RowCursor, RowPages, hash, prefetch, same_key};
 
 /// Rows whose directory slots are fetched ahead of their insertion.
 const AHEAD: usize = 64;
@@ -278,29 +278,4 @@ impl<'a> View<'a> {
     pub(crate) fn first_of(&self, list: Entry) -> Option<Address> {
         self.table.map(|table| table.lists.first(list.address()))
     }
-}
-
-/// Asks the processor to fetch a word.
-#[inline]
-fn prefetch(word: &u64) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults, and the word exists.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = word;
-}
-
-/// Equality of keys, without a call for the common widths.
-#[inline]
-pub(crate) fn same_key(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    if let (Some(a), Some(b)) = (a.first_chunk::<8>(), b.first_chunk::<8>()) {
-        return u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b) && (a.len() == 8 || a[8..] == b[8..]);
-    }
-    a == b
 }
