@@ -226,16 +226,16 @@ fn restart() {
     let _ = std::fs::remove_dir_all(&savepoint);
     let env = Env::new(Config { state_backend: StateBackend::Memory, ..config.clone() });
     let count = Arc::new(AtomicU64::new(0));
-    let counted = count.clone();
+    let (enough, begun) = std::sync::mpsc::channel();
     replace_values(&env, keys, u64::MAX, None, move |_| {
-        counted.fetch_add(1, Relaxed);
+        if count.fetch_add(1, Relaxed) == keys + keys / 10 {
+            enough.send(()).unwrap();
+        }
     });
     let other = env.clone();
     let to = savepoint.clone();
     let stopper = std::thread::spawn(move || {
-        while count.load(Relaxed) < keys + keys / 10 {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        begun.recv().unwrap();
         other.savepoint(&to, AfterSavepoint::Stop).unwrap();
     });
     env.execute("restart").unwrap();
@@ -246,34 +246,35 @@ fn restart() {
     let from = RestoreFrom::At(savepoint.clone());
     let env = Env::new(Config { checkpoints: config.checkpoints.clone().map(|c| c.from(from)), ..config });
     let start = Instant::now();
-    let first = Arc::new(AtomicU64::new(u64::MAX));
-    let seen = first.clone();
+    let any = Arc::new(AtomicU64::new(0));
+    let (seen, first) = std::sync::mpsc::channel();
     let rate = number("RATE", 0);
     replace_values(&env, keys, u64::MAX, (rate > 0).then_some(rate as f64), move |_| {
-        seen.fetch_min(start.elapsed().as_micros() as u64, Relaxed);
+        if any.load(Relaxed) == 0 && any.fetch_add(1, Relaxed) == 0 {
+            seen.send(start.elapsed()).unwrap();
+        }
     });
-    let (other, first_seen) = (env.clone(), first.clone());
+    let other = env.clone();
     let end = format!("{folder}-end");
     let _ = std::fs::remove_dir_all(&end);
     let to = end.clone();
     let stopper = std::thread::spawn(move || {
-        while first_seen.load(Relaxed) == u64::MAX {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let first = first.recv().unwrap();
+        // The job goes on meanwhile: this is how long it is looked at.
         std::thread::sleep(Duration::from_secs(number("SECONDS", 0)));
         let report = other.metrics().snapshot().checkpoints;
         other.savepoint(&to, AfterSavepoint::Stop).unwrap();
-        report
+        (first, report)
     });
     env.execute("restart").unwrap();
-    let stats = stopper.join().unwrap();
+    let (first, stats) = stopper.join().unwrap();
     env.close();
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let last = stats.latest.unwrap_or_default();
     println!(
         "{{\"workload\":\"restart\",\"savepoint_mib\":{:.0},\"first_record_s\":{:.2},\"checkpoints\":{},\"written_mib\":{:.1},\"last_mib\":{:.1},\"last_new_mib\":{:.2},\"peak_mib\":{}}}",
         mib(bytes),
-        first.load(Relaxed) as f64 / 1e6,
+        first.as_secs_f64(),
         stats.completed,
         mib(stats.bytes_written),
         mib(last.bytes),
