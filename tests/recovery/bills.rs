@@ -3,7 +3,7 @@
 use crate::billing::{Bill, CUSTOMERS, FOLDERS, KINDS, MONTHS, event, total};
 use crate::life::Life;
 use crate::output::lines;
-use crate::program::{Guarantee, Job, Orders};
+use crate::program::{Job, Orders};
 use crate::torture::Torture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -88,17 +88,5 @@ fn bills_are_exact() {
 
 #[test]
 fn bills_are_exact_whoever_is_killed() {
-    let torture = Torture {
-        name: "billing",
-        job: Job::Billing,
-        guarantee: Guarantee::ExactlyOnce,
-        rate: EVENTS as f64 / 2.0,
-        processes: (1, 2),
-        threads: (1, 3),
-        damage: false,
-        disk: (0, 1),
-        full: false,
-        kills: 12,
-    };
-    torture.go_on(12, wrong);
+    Torture::of("billing", Job::Billing, EVENTS as f64 / 2.0).go_on(12, wrong);
 }

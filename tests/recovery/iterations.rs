@@ -3,7 +3,7 @@
 
 use crate::life::Life;
 use crate::output::{difference, lines};
-use crate::program::{Guarantee, Job, Orders};
+use crate::program::{Job, Orders};
 use crate::random::mix;
 use crate::torture::Torture;
 use fluvial::prelude::*;
@@ -128,18 +128,7 @@ fn undisturbed(which: Loop) -> Vec<String> {
 }
 
 fn torture(name: &'static str, which: Loop, seconds: u64, expected: &[String]) {
-    let torture = Torture {
-        name,
-        job: Job::Iterates(which),
-        guarantee: Guarantee::ExactlyOnce,
-        rate: EVENTS as f64 / 2.0,
-        processes: (1, 2),
-        threads: (1, 3),
-        damage: false,
-        disk: (0, 1),
-        full: false,
-        kills: 8,
-    };
+    let torture = Torture { kills: 8, ..Torture::of(name, Job::Iterates(which), EVENTS as f64 / 2.0) };
     torture.go_on(seconds, |orders| difference(&lines(&orders.out()), expected));
 }
 

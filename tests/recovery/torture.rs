@@ -29,6 +29,24 @@ pub struct Torture {
     pub kills: usize,
 }
 
+impl Torture {
+    /// Exactly once, by one or two processes of one to three workers; nothing happens but kills.
+    pub const fn of(name: &'static str, job: Job, rate: f64) -> Self {
+        Self {
+            name,
+            job,
+            guarantee: Guarantee::ExactlyOnce,
+            rate,
+            processes: (1, 2),
+            threads: (1, 3),
+            damage: false,
+            disk: (0, 1),
+            full: false,
+            kills: 12,
+        }
+    }
+}
+
 /// How long to go on.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {

@@ -9,18 +9,7 @@ use std::sync::OnceLock;
 /// Two seconds of an undisturbed run.
 const RECORDS: u64 = 20_000;
 
-const TORTURE: Torture = Torture {
-    name: "killed",
-    job: Job::Everything { records: RECORDS },
-    guarantee: Guarantee::ExactlyOnce,
-    rate: RECORDS as f64 / 2.0,
-    processes: (1, 2),
-    threads: (1, 3),
-    damage: false,
-    disk: (0, 1),
-    full: false,
-    kills: 12,
-};
+const TORTURE: Torture = Torture::of("killed", Job::Everything { records: RECORDS }, RECORDS as f64 / 2.0);
 
 /// What a run gives that nobody disturbs.
 fn undisturbed() -> &'static [String] {
