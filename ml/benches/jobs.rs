@@ -20,6 +20,8 @@ use fluvial_ml::{
     PassiveAggressive, PassiveAggressiveParams, RecommenderParams, Rows, Serve, ServerStatistics, Sgd, SgdParams, Timings,
     Together, train,
 };
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -137,13 +139,8 @@ fn online(name: &str, together: bool) {
 
 fn batch_kmeans() {
     let (env, records, width, k) = (env(), records() as usize, 8, 16);
-    let mut state = 88_172_645_463_325_252u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 53) as f64
-    };
+    let mut random = SplitMix64::seed_from_u64(1);
+    let mut next = move || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     let values: Arc<Vec<f64>> = Arc::new((0..records * width).map(|_| next()).collect());
     let centres = values[..k * width].to_vec();
     const ROWS: usize = 8192;
@@ -229,14 +226,8 @@ fn serve() {
 fn interactions(mut each: impl FnMut(u32, usize)) -> u64 {
     const USERS: u64 = 200_000;
     const ITEMS: usize = 10_000;
-    let mut state = 7u64;
-    let mut unit = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) >> 11) as f64 / (1u64 << 53) as f64
-    };
+    let mut random = SplitMix64::seed_from_u64(7);
+    let mut unit = move || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     let mut sum = 0.0;
     let weight = |rank: usize| {
         sum += 1.0 / rank as f64;

@@ -8,6 +8,8 @@ use fluvial_ml::{
     OnlineKMeansParams, OnlineLearner, PassiveAggressive, PassiveAggressiveParams, Predictor, Rows, ServerStatistics, Sgd,
     SgdParams, fit_shared,
 };
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -60,13 +62,8 @@ fn scoring(c: &mut Criterion) {
 /// 10 M x 8, 16 centres, 10 rounds on two threads, once: printed with its figures.
 fn kmeans(_: &mut Criterion) {
     let (records, width, k) = (10_000_000usize, 8, 16);
-    let mut state = 88_172_645_463_325_252u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 53) as f64
-    };
+    let mut random = SplitMix64::seed_from_u64(1);
+    let mut next = move || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     let part = |next: &mut dyn FnMut() -> f64| {
         let values = (0..records / 2 * width).map(|_| next()).collect();
         Block::new(Rows::Dense(DenseRows::from_values(width, values).unwrap()), Vec::new()).unwrap()

@@ -6,20 +6,16 @@ use fluvial_ml::{
     Block, DenseRows, DualSvm, DualSvmParams, KMeans, KMeansParams, Loss, Model, OnlineLearner, PassiveAggressive,
     PassiveAggressiveParams, Proximal, ProximalParams, Regression, Rows, Schedule, Sgd, SgdParams, fit, fit_shared,
 };
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 
 const RECORDS: usize = 400;
 const WIDTH: usize = 5;
 
 /// Uniform numbers of SplitMix64 from -1 to 1, and a linear rule of them with noise.
 fn data() -> (Vec<f64>, Vec<f64>) {
-    let mut state = 42u64;
-    let mut unit = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) >> 11) as f64 / (1u64 << 53) as f64
-    };
+    let mut random = SplitMix64::seed_from_u64(42);
+    let mut unit = move || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     let (mut values, mut numbers) = (Vec::new(), Vec::new());
     for _ in 0..RECORDS {
         let row: Vec<f64> = (0..WIDTH).map(|_| 2.0 * unit() - 1.0).collect();
