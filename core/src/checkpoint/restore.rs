@@ -177,10 +177,11 @@ impl RestorePoint {
     /// A section that is damaged.
     pub(crate) fn load(
         &self,
-        node: &NodeIdentity,
+        nodes: &[NodeIdentity],
         context: &OperatorContext,
         keeps: impl Fn(&str) -> bool,
     ) -> Result<Option<RestoredInstance>> {
+        let node = &nodes[context.node];
         let Some(operator) = self.manifest.operators.get(&node.uid) else { return Ok(None) };
         let owned = context.key_groups();
         let mut sections = Vec::new();
@@ -207,11 +208,21 @@ impl RestorePoint {
         for (_, parts) in names {
             sections.extend(resolve(parts)?);
         }
-        let workers = self.manifest.workers as usize;
-        let all = operator.ended.len() == workers;
-        let ended = all || (workers == context.workers && operator.ended.contains(&(context.worker as u32)));
         let watermark = operator.watermark.unwrap_or(i64::MIN);
+        let ended = self.has_ended(nodes, context);
         Ok(Some(RestoredInstance { state: Restored { epoch: self.manifest.id, sections }, watermark, ended }))
+    }
+
+    /// Whether an instance has nothing to do any more: it had ended, and nothing comes to it from others. Where some instances of
+    /// a source had ended, what is left is divided anew over all of them, so none has ended, nor have those behind them.
+    fn has_ended(&self, nodes: &[NodeIdentity], context: &OperatorContext) -> bool {
+        let workers = self.manifest.workers as usize;
+        let operator = |node: usize| self.manifest.operators.get(&nodes[node].uid);
+        let all = |node: usize| operator(node).is_some_and(|operator| operator.ended.len() == workers);
+        let itself = || operator(context.node).is_some_and(|operator| operator.ended.contains(&(context.worker as u32)));
+        let inputs = &nodes[context.node].inputs;
+        all(context.node)
+            || (workers == context.workers && itself() && !inputs.is_empty() && inputs.iter().all(|input| all(*input)))
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct NodeIdentity {
     pub(crate) name: String,
     /// Whether the program gave the uid.
     pub(crate) named: bool,
+    /// Nodes whose records it gets, other than over feedback.
+    pub(crate) inputs: Vec<usize>,
 }
 
 /// Which part of the job this process is.
@@ -118,7 +120,7 @@ impl CheckpointStore for JobStore {
     fn load(&self, context: &OperatorContext) -> Result<Option<RestoredInstance>> {
         let disk = self.backend.disk();
         let keeps = |state: &str| disk.is_some_and(|disk| disk.keeps(context.node, context.worker, state));
-        self.point.as_ref().map_or(Ok(None), |point| point.load(&self.nodes[context.node], context, keeps))
+        self.point.as_ref().map_or(Ok(None), |point| point.load(&self.nodes, context, keeps))
     }
 
     fn begin(&self, epoch: u64, barrier: &Barrier) {

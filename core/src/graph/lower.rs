@@ -91,7 +91,6 @@ impl Graph {
             let labels: Vec<_> = members.iter().map(|n| n.label().to_owned()).collect();
             let uids: Vec<_> = chain.nodes.iter().map(|&n| description.nodes[n].uid.as_str()).collect();
             fingerprint.push(format!("{} ({})", labels.join(" -> "), uids.join(" ")));
-            identities.push(NodeIdentity { uid: uids[0].to_owned(), name: labels.join(" -> "), named: members[0].uid.is_some() });
             let resources = Resources {
                 spill: spills[id].clone(),
                 metrics: metrics[id].clone(),
@@ -109,10 +108,17 @@ impl Graph {
             let forward = members[0].inputs.iter().map(|i| edge(i, &place));
             let watches = watched[chain.nodes[0]].iter().map(|(node, port)| Edge::new(place[*node], *port, Route::Watch));
             let feedback = members[0].feedback.iter().map(|i| edge(i, &place).feedback());
+            let inputs: Vec<Edge> = forward.chain(watches).chain(feedback).collect();
+            identities.push(NodeIdentity {
+                uid: uids[0].to_owned(),
+                name: labels.join(" -> "),
+                named: members[0].uid.is_some(),
+                inputs: inputs.iter().filter(|edge| !edge.feedback).map(|edge| edge.from).collect(),
+            });
             PlanNode {
                 id,
                 name: labels.join(" -> "),
-                inputs: forward.chain(watches).chain(feedback).collect(),
+                inputs,
                 outputs: members.last().map_or(0, |n| n.outputs + n.sides.len()),
                 kind: kind(members, waits[chain.nodes[0]].clone(), opens[chain.nodes[0]].clone(), resources),
             }
