@@ -1,4 +1,4 @@
-//! Pre-aggregation of short rows by partition, in the cache.
+//! Pre-aggregation of short rows: by partition, in the cache, or where their keys say.
 
 mod kit;
 
@@ -6,6 +6,11 @@ use fluvial_memory::{KeyWidth, MemoryManager, Progress, RowBatch};
 use fluvial_operators::aggregate::{Combine, CombineOptions};
 use kit::{Sum, numbers};
 use std::collections::BTreeMap;
+
+/// Numbers far from each other.
+fn scattered(n: u64) -> u64 {
+    n.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
 
 /// Adds one to the key's count by whichever way the combiner is ready for; gives what came out, and how many rows.
 fn count_words(combiner: &mut Combine<Sum>, keys: impl Iterator<Item = u64>) -> (BTreeMap<u64, u64>, usize, bool) {
@@ -32,14 +37,14 @@ fn count_words(combiner: &mut Combine<Sum>, keys: impl Iterator<Item = u64>) -> 
         let hash = fluvial_memory::hash::hash_bytes(&key);
         let progress = if combiner.is_staging() {
             staged = true;
-            if let Some(state) = combiner.stage(&key, hash) {
+            if let Some(state) = combiner.stage(&key) {
                 one(state);
                 continue;
             }
-            if combiner.make_room(&key, hash).unwrap() == Progress::More {
+            if combiner.make_room(&key).unwrap() == Progress::More {
                 drain(combiner);
             }
-            match combiner.stage(&key, hash) {
+            match combiner.stage(&key) {
                 Some(state) => {
                     one(state);
                     Progress::Done
@@ -81,8 +86,11 @@ fn staged_records_are_counted_whatever_the_memory() {
         // in the first, rows may pass through in the second.
         let mut ever = false;
         for records in [RECORDS, RECORDS, 3_000] {
-            let keys =
-                || numbers(records as u64).take(records).map(|n| if n % 1000 == 0 { u64::MAX - n % 2 } else { n % distinct });
+            let keys = || {
+                numbers(records as u64)
+                    .take(records)
+                    .map(|n| if n % 1000 == 0 { u64::MAX - n % 2 } else { scattered(n % distinct) })
+            };
             let mut expected = BTreeMap::<u64, u64>::new();
             keys().for_each(|key| *expected.entry(key).or_default() += 1);
             let (found, left, staged) = count_words(&mut combiner, keys());
@@ -102,13 +110,51 @@ fn an_overflow_of_staged_states_is_told() {
     let mut options = CombineOptions::default();
     (options.small_bytes, options.stages) = (1 << 16, true);
     let mut combiner = Combine::new(memory.reserve("combine", 8).unwrap(), KeyWidth::Fixed(8), Sum, options);
-    count_words(&mut combiner, (0..100_000u64).map(|n| n % 20_000));
+    count_words(&mut combiner, (0..100_000u64).map(|n| scattered(n % 20_000)));
     assert!(combiner.is_staging());
-    let key = 7u64.to_be_bytes();
-    let hash = fluvial_memory::hash::hash_bytes(&key);
+    let key = scattered(7).to_be_bytes();
     for _ in 0..2 {
-        combiner.make_room(&key, hash).unwrap();
-        combiner.stage(&key, hash).unwrap().fill(0xFF);
+        combiner.make_room(&key).unwrap();
+        combiner.stage(&key).unwrap().fill(0xFF);
     }
     assert!(combiner.settle().is_err());
+}
+
+/// Negative and positive numbers, as keys of `i64` have them.
+fn near(n: u64) -> u64 {
+    (1 << 63) - 40_000 + n % 100_000
+}
+
+/// The key of a record: from a pseudo-random number and its place.
+type KeyOf = fn(u64, u64) -> u64;
+
+#[test]
+fn keys_near_each_other_are_counted_at_their_places() {
+    const RECORDS: usize = 1_000_000;
+    // None are far away; some are, each of which may come out by itself; a pool with next to no memory, a range that is left soon: places
+    // for some keys alone.
+    let cases: [(_, KeyOf, _, _); 4] = [
+        ("near", |n, _| near(n), 0, 105_000),
+        ("strays", |n, _| if n % 1000 == 0 { n } else { near(n) }, 0, 107_000),
+        ("little memory", |n, _| near(n), 2012, RECORDS),
+        ("drifting", |n, i| n % 100_000 + i * 3, 0, RECORDS),
+    ];
+    for (name, key, held, at_most) in cases {
+        let memory = MemoryManager::new(if held > 0 { 66 << 20 } else { 256 << 20 }).unwrap();
+        let mut options = CombineOptions::default();
+        (options.small_bytes, options.stages) = (1 << 16, true);
+        let mut combiner = Combine::new(memory.reserve("combine", 8).unwrap(), KeyWidth::Fixed(8), Sum, options);
+        let others = memory.reserve("others", 0).unwrap();
+        let held: Vec<_> = (0..held).filter_map(|_| others.alloc()).collect();
+        for records in [RECORDS, RECORDS, 3_000] {
+            let keys = || numbers(records as u64).take(records).enumerate().map(|(i, n)| key(n, i as u64));
+            let mut expected = BTreeMap::<u64, u64>::new();
+            keys().for_each(|key| *expected.entry(key).or_default() += 1);
+            let (found, left, _) = count_words(&mut combiner, keys());
+            assert!(found == expected, "{name}");
+            assert!(left <= at_most.min(records), "{name}: {left} rows of {records}");
+        }
+        drop((combiner, held));
+        assert_eq!(others.used(), 0, "{name}");
+    }
 }

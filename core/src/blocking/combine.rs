@@ -3,7 +3,8 @@ use crate::chain::{Collector, Context};
 use crate::graph::TaskContext;
 use crate::stream::{Accumulate, Data, KeySelector};
 use crate::{Batch, Position, Progress, Result};
-use fluvial_memory::{KeyWidth, RowBatch, hash::hash_bytes};
+use fluvial_memory::hash::{hash_bytes, hash_word};
+use fluvial_memory::{KeyWidth, RowBatch};
 use fluvial_operators::aggregate::{Combine, CombineOptions};
 
 /// Bytes of partial states that are gathered before they are offered to the combiner.
@@ -34,11 +35,13 @@ struct Waiting<T> {
     /// Where each key ends in `keys`.
     ends: Vec<usize>,
     hashes: Vec<u64>,
+    /// Instead of the three above, the keys of records that are to be staged.
+    words: Vec<[u8; 8]>,
 }
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
-        Self { records: Vec::new(), keys: Vec::new(), ends: Vec::new(), hashes: Vec::new() }
+        Self { records: Vec::new(), keys: Vec::new(), ends: Vec::new(), hashes: Vec::new(), words: Vec::new() }
     }
 }
 
@@ -48,6 +51,7 @@ impl<T> Waiting<T> {
         self.keys.clear();
         self.ends.clear();
         self.hashes.clear();
+        self.words.clear();
     }
 }
 
@@ -85,6 +89,13 @@ impl<T: Data, S: KeySelector<T>, A: Accumulate<T>> CombineSink<T, S, A> {
     /// Merges the waiting records into the states of their keys.
     fn push_waiting(&mut self, context: &mut Context<'_>) {
         let mut waiting = std::mem::take(&mut self.waiting);
+        if !waiting.words.is_empty() {
+            for (word, record) in waiting.words.drain(..).zip(waiting.records.drain(..)) {
+                self.stage(word, record, context);
+            }
+            self.waiting = waiting;
+            return;
+        }
         waiting.hashes.iter().take(AHEAD).for_each(|&hash| self.combine.prefetch_row(hash));
         let mut start = 0;
         for (i, record) in waiting.records.drain(..).enumerate() {
@@ -115,25 +126,27 @@ impl<T: Data, S: KeySelector<T>, A: Accumulate<T>> CombineSink<T, S, A> {
 
     /// As [`CombineSink::merge`], where the combiner stages records.
     #[inline]
-    fn stage(&mut self, key: [u8; 8], hash: u64, record: T, context: &mut Context<'_>) {
-        match self.combine.stage(&key, hash) {
+    fn stage(&mut self, key: [u8; 8], record: T, context: &mut Context<'_>) {
+        match self.combine.stage(&key) {
             Some(state) => {
                 if let Err(error) = self.accumulate.add(record, state) {
                     context.fail(error);
                 }
             }
-            None => self.stage_slowly(key, hash, record, context),
+            None => self.stage_slowly(key, record, context),
         }
     }
 
     #[inline(never)]
-    fn stage_slowly(&mut self, key: [u8; 8], hash: u64, record: T, context: &mut Context<'_>) {
-        match self.combine.make_room(&key, hash) {
+    fn stage_slowly(&mut self, key: [u8; 8], record: T, context: &mut Context<'_>) {
+        match self.combine.make_room(&key) {
             Ok(Progress::Done) => {}
             Ok(_) => self.drain(context),
             Err(error) => return context.fail(error.into()),
         }
-        let Some(state) = self.combine.stage(&key, hash) else { return self.merge(&key, hash, record, context) };
+        let Some(state) = self.combine.stage(&key) else {
+            return self.merge(&key, hash_word(key), record, context);
+        };
         if let Err(error) = self.accumulate.add(record, state) {
             context.fail(error);
         }
@@ -152,18 +165,27 @@ impl<T: Data, S: KeySelector<T>, A: Accumulate<T>> CombineSink<T, S, A> {
 impl<T: Data, S: KeySelector<T>, A: Accumulate<T>> Collector<T> for CombineSink<T, S, A> {
     #[inline]
     fn push(&mut self, record: T, context: &mut Context<'_>) {
-        let Waiting { records, keys, ends, hashes } = &mut self.waiting;
+        let Waiting { records, keys, ends, hashes, words } = &mut self.waiting;
         let start = keys.len();
         self.selector.encode(&record, keys);
+        if self.fixed
+            && records.len() == words.len()
+            && self.combine.is_staging()
+            && let Some(word) = keys.first_chunk::<8>().copied()
+        {
+            keys.clear();
+            if !self.combine.prefetch_staged(&word) {
+                return self.stage(word, record, context);
+            }
+            words.push(word);
+            records.push(record);
+            if words.len() == BLOCK {
+                self.push_waiting(context);
+            }
+            return;
+        }
         let hash = hash_bytes(&keys[start..]);
         if self.fixed {
-            if records.is_empty()
-                && self.combine.is_staging()
-                && let Some(word) = keys.first_chunk::<8>().copied()
-            {
-                keys.clear();
-                return self.stage(word, hash, record, context);
-            }
             self.combine.prefetch_slot(hash);
             records.push(record);
             ends.push(keys.len());

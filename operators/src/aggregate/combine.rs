@@ -1,8 +1,9 @@
 use super::Aggregation;
+use super::direct::{Direct, DirectCursor};
 use super::layout::{KeyKind, Layout, by_key_kind};
 use super::staged::{Staged, StagedCursor};
 use super::table::{AHEAD, NoMemory, Table};
-use fluvial_memory::hash::{hash_bytes, remix};
+use fluvial_memory::hash::{hash_bytes, hash_word, remix};
 use fluvial_memory::{KeyWidth, Progress, Reservation, Result, RowBatch, RowCursor, RowShape, SEGMENT_SIZE, same_key};
 use std::ops::Range;
 
@@ -90,6 +91,10 @@ pub struct Combine<A> {
     stages: bool,
     staged: Option<Staged>,
     staged_cursor: StagedCursor,
+    /// The same where keys are numbers near each other; whether that is tried.
+    direct: Option<Direct>,
+    direct_cursor: DirectCursor,
+    tries_direct: bool,
     hashes: Vec<u64>,
     mixed: Vec<u64>,
 }
@@ -100,6 +105,8 @@ enum Mode {
     Merging,
     /// Rows are gathered by partition and looked up in the cache.
     Staging,
+    /// Keys are numbers that say where their states are.
+    Direct,
     /// The table is being emptied; rows pass through.
     Draining,
     /// So many more rows pass through.
@@ -145,6 +152,9 @@ impl<A: Aggregation> Combine<A> {
             stages,
             staged: None,
             staged_cursor: StagedCursor::default(),
+            direct: None,
+            direct_cursor: DirectCursor::default(),
+            tries_direct: stages,
             hashes: Vec::new(),
             mixed: Vec::new(),
         }
@@ -215,40 +225,67 @@ impl<A: Aggregation> Combine<A> {
     /// Whether records are to be given to [`Combine::stage`] at present.
     #[inline]
     pub fn is_staging(&self) -> bool {
-        self.mode == Mode::Staging
+        matches!(self.mode, Mode::Staging | Mode::Direct)
     }
 
-    /// While [`Combine::is_staging`], the state of no records under this key, to which the record at hand is to be added: a quick
-    /// way beside [`Combine::add`]. Where groups are more than the second-level cache holds, records are gathered by partition and
-    /// merged later, one partition at a time. `None`: [`Combine::make_room`], then try again, then [`Combine::add`].
+    /// While [`Combine::is_staging`], a state under this key, to which the record at hand is to be added: a quick way beside
+    /// [`Combine::add`]. Where groups are more than the second-level cache holds, records are gathered by partition and merged
+    /// later, one partition at a time; where keys are numbers near each other, they say where their states are. `None`:
+    /// [`Combine::make_room`], then try again, then [`Combine::add`].
     #[inline]
-    pub fn stage(&mut self, key: &[u8; 8], hash: u64) -> Option<&mut [u8]> {
-        if *key == [0xFF; 8] || self.mode != Mode::Staging {
-            return None;
+    pub fn stage(&mut self, key: &[u8; 8]) -> Option<&mut [u8]> {
+        match self.mode {
+            Mode::Direct => self.direct.as_mut()?.place(*key),
+            Mode::Staging if *key != [0xFF; 8] => {
+                let row = self.staged.as_mut()?.place(remix(hash_word(*key), 0))?;
+                let (front, state) = row.split_at_mut(8);
+                front.copy_from_slice(key);
+                self.aggregation.init(state);
+                Some(state)
+            }
+            _ => None,
         }
-        let row = self.staged.as_mut()?.place(remix(hash, 0))?;
-        let (front, state) = row.split_at_mut(8);
-        front.copy_from_slice(key);
-        self.aggregation.init(state);
-        Some(state)
+    }
+
+    /// Asks the processor to fetch what [`Combine::stage`] will look at for this key. Whether that is worth doing, some records
+    /// ahead (64, say): where it is not, records may as well be staged at once.
+    #[inline]
+    pub fn prefetch_staged(&self, key: &[u8; 8]) -> bool {
+        match &self.direct {
+            Some(direct) if self.mode == Mode::Direct => {
+                direct.prefetch(*key);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Merges some of what is staged, so that a record of this key can be. `More`: as for [`Combine::push`].
     ///
     /// # Errors
     /// What the aggregation returns.
-    pub fn make_room(&mut self, key: &[u8; 8], hash: u64) -> Result<Progress> {
-        let Self { staged: Some(staged), aggregation, passed, mode: Mode::Staging, .. } = self else {
-            return Ok(self.progress());
-        };
-        if *key != [0xFF; 8] {
-            staged.make_room(aggregation, remix(hash, 0), passed)?;
-        }
-        if staged.is_useless() {
-            staged.absorb_all(aggregation, passed)?;
-            let rows = staged.merged();
-            self.fail(rows);
-            self.mode = Mode::Draining;
+    pub fn make_room(&mut self, key: &[u8; 8]) -> Result<Progress> {
+        let Self { aggregation, passed, .. } = self;
+        match (self.mode, &mut self.direct, &mut self.staged) {
+            (Mode::Direct, Some(direct), _) => {
+                direct.make_room(aggregation, *key);
+                if direct.is_useless() {
+                    self.tries_direct = false;
+                    self.mode = Mode::Draining;
+                }
+            }
+            (Mode::Staging, _, Some(staged)) => {
+                if *key != [0xFF; 8] {
+                    staged.make_room(aggregation, remix(hash_word(*key), 0), passed)?;
+                }
+                if staged.is_useless() {
+                    staged.absorb_all(aggregation, passed)?;
+                    let rows = staged.merged();
+                    self.fail(rows);
+                    self.mode = Mode::Draining;
+                }
+            }
+            _ => {}
         }
         Ok(self.progress())
     }
@@ -299,6 +336,13 @@ impl<A: Aggregation> Combine<A> {
         }
         if self.mode != Mode::Draining {
             return Progress::Done;
+        }
+        if let Some(direct) = self.direct.as_mut().filter(|_| self.table.rows() == 0) {
+            if direct.empty_into(&self.aggregation, &mut self.direct_cursor, out, max_rows) {
+                self.emptied();
+            }
+            out.compute_hashes();
+            return self.progress();
         }
         if let Some(staged) = self.staged.as_mut().filter(|_| self.table.rows() == 0) {
             if staged.empty_into(&mut self.staged_cursor, out, max_rows) {
@@ -446,7 +490,10 @@ impl<A: Aggregation> Combine<A> {
             self.small_ratio = ratio;
         }
         if !refused && self.stages && self.failures == 0 {
-            self.staged = Some(Staged::new(self.layout, self.table.reservation(), self.large));
+            self.direct = self.tries_direct.then(|| self.lay_out()).flatten();
+            if self.direct.is_none() {
+                self.staged = Some(Staged::new(self.layout, self.table.reservation(), self.large));
+            }
             self.mode = Mode::Draining;
             return;
         }
@@ -467,6 +514,13 @@ impl<A: Aggregation> Combine<A> {
         self.mode = Mode::Draining;
     }
 
+    /// Slots for keys like those in the table, if they are numbers near each other.
+    fn lay_out(&self) -> Option<Direct> {
+        let (width, mut cursor) = (self.layout.row_width()?, RowCursor::default());
+        let runs = std::iter::from_fn(|| self.table.advance_run(&mut cursor, usize::MAX));
+        Direct::lay_out(self.layout, self.table.reservation(), runs.flat_map(|run| run.chunks_exact(width)), self.large)
+    }
+
     /// So many rows were looked up in vain.
     fn fail(&mut self, rows: u64) {
         self.pause = rows * (PAUSE << self.failures).min(LONGEST_PAUSE);
@@ -477,6 +531,15 @@ impl<A: Aggregation> Combine<A> {
     fn emptied(&mut self) {
         self.cursor = RowCursor::default();
         self.looked_up = 0;
+        if let Some(direct) = self.direct.take() {
+            self.direct_cursor = 0;
+            if self.tries_direct && self.failures == 0 && !direct.is_oversized() {
+                self.direct = Some(direct);
+                self.table.clear();
+                self.mode = Mode::Direct;
+                return;
+            }
+        }
         if let Some(mut staged) = self.staged.take() {
             self.staged_cursor = StagedCursor::default();
             if self.failures == 0 && !staged.is_oversized() {

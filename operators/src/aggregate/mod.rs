@@ -14,7 +14,8 @@
 //!   ends; of the others every row is on disk before the first is read back.
 //! - **Trade-off**: rows are looked up as they come, with prefetches ahead of the look-ups, rather than first collected
 //!   by partition and aggregated later in the cache: collecting needs memory for every row, looking up for every key. [`Combine`]
-//!   collects rows of short keys and states all the same, in bounded memory, once its groups outgrow the cache.
+//!   collects rows of short keys and states all the same, in bounded memory, once its groups outgrow the cache. Where keys are
+//!   whole numbers near each other it keeps states at the places that the numbers say instead, and looks nothing up.
 //!
 //! Counting distinct values is two aggregations: one by (key, value) with [`Distinct`], then a count by key over its
 //! result. Whoever plans a query sets the two up.
@@ -23,6 +24,7 @@ mod aggregation;
 mod by_columns;
 mod columns;
 mod combine;
+mod direct;
 mod directory;
 mod hash_aggregate;
 mod layout;
