@@ -196,11 +196,14 @@ impl Env {
         let streaming = graph.is_streaming(self.config().mode)?;
         graph.check_sides()?;
         graph.check_loops()?;
+        if self.config().checkpoints.is_some() {
+            graph.check_checkpoints_of_loops()?;
+        }
         graph.check_memory(name, self.config())?;
         // A bounded job that iterates goes on from the end of a superstep; what would have to begin anew before and behind
         // the loop has nothing then, or refuses.
         let iterates = graph.iterates();
-        let kept = !graph.iterates_asynchronously() && (iterates || streaming && !graph.has_blocking());
+        let kept = iterates || streaming && !graph.has_blocking();
         let checkpoints = self.config().checkpoints.as_ref().filter(|_| kept);
         if checkpoints.is_some() && !iterates {
             graph.check_checkpoints()?;

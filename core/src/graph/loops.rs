@@ -1,6 +1,6 @@
 //! Loops in the job graph: which nodes lie in which, what their heads watch, and what cannot be in one.
 
-use super::{Body, Distribution, Graph, Input, Node, NodeId, Timing};
+use super::{Body, Distribution, Graph, Input, Node, NodeId, Piecewise, Timing};
 use crate::iteration::{LocalRounds, LoopInput, STORE_SEGMENTS, Spread};
 use crate::{Error, Result};
 
@@ -30,9 +30,19 @@ impl Graph {
         inside[id].is_some_and(|head| matches!(self.nodes[head].body, Body::AsynchronousLoopHead(_)))
     }
 
-    /// Whether some of the graph iterates without supersteps: no checkpoint has what is on its way in such a loop.
-    pub(crate) fn iterates_asynchronously(&self) -> bool {
-        self.nodes.iter().any(|node| matches!(node.body, Body::AsynchronousLoopHead(_)))
+    /// Whether there can be checkpoints of its loops: none has what is on its way in a loop without supersteps.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] that names the loop of which there can be none.
+    pub(crate) fn check_checkpoints_of_loops(&self) -> Result<()> {
+        let asynchronous = self.nodes.iter().find(|node| matches!(node.body, Body::AsynchronousLoopHead(_)));
+        asynchronous.map_or(Ok(()), |node| {
+            Err(Error::Plan(format!(
+                "`{}`: asynchronous, and the job is to take checkpoints, which there are none of such a loop; with supersteps there are \
+                 (`DeltaOptions::supersteps(max).better(..)`), and the answer is the same",
+                node.label()
+            )))
+        })
     }
 
     /// What comes into a loop from outside, apart from what its head takes: who sends it, and the port.
@@ -206,7 +216,7 @@ impl Graph {
     /// input, one after the other, is what it gives for the whole, or as good for a monotone step.
     fn needs_supersteps(&self, id: NodeId, inside: &[Option<NodeId>]) -> Option<String> {
         let node = &self.nodes[id];
-        if !node.runs_anew() || node.kind == "union" {
+        if !node.runs_anew() || node.piecewise == Piecewise::Always {
             return None;
         }
         let changing = |input: &Input| self.loop_of(input, inside) == inside[id];
@@ -214,12 +224,9 @@ impl Graph {
         let [changing] = changing.as_slice() else {
             return Some("several of its inputs are of the step, which belong together only superstep by superstep".into());
         };
-        // A join must not give, part by part, what has no partner on the other side.
-        let kept = ["Left", "Right"][*changing % 2];
-        let joins = || node.detail.starts_with("Inner") || node.detail.starts_with(kept);
-        match node.kind {
-            "join" if !joins() => Some("it gives what of outside has no partner in a superstep".into()),
-            "join" | "cross" | "reduce" | "distinct" | "map" | "filter" | "flat_map" => None,
+        match node.piecewise {
+            Piecewise::OneInput(parts) if parts.get(*changing) == Some(&true) => None,
+            Piecewise::OneInput(_) => Some("it gives what of outside has no partner in a superstep, or looks at all that one brings".into()),
             _ => Some(
                 "it needs all that a superstep brings; there are none: what works on the records that have come so far are functions of \
                  one record, joins with streams from outside and with the solution set, `reduce`, `min_by`, `max_by` and `distinct`"

@@ -22,6 +22,7 @@ use crate::chain::AnyCollector;
 use crate::iteration::IterationHead;
 use crate::runtime::{BatchCodec, Partitioner};
 use crate::{Config, Error, Operator, Result, Source};
+use fluvial_operators::JoinKind;
 use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) feedback: Vec<Input>,
     /// In a loop it runs as it is: it knows of supersteps.
     pub(crate) aware: bool,
+    /// In a loop without supersteps: whether its input may come part by part.
+    pub(crate) piecewise: Piecewise,
     /// Side outputs that somebody asked for, by name and record type: ports from 1 on.
     pub(crate) sides: Vec<(String, TypeId)>,
     /// When it gives its results.
@@ -80,6 +83,29 @@ pub(crate) enum Timing {
     Whole,
     /// As their records come, whose event times it assigns: its watermark replaces theirs.
     Assigns,
+}
+
+/// Whether what an operator gives for parts of its input, one after the other, is what it gives for the whole, or as good for a monotone step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piecewise {
+    /// It needs all of its input.
+    Never,
+    /// Whichever of its inputs come in parts.
+    Always,
+    /// If this input alone does, where it is said to be so, and the others are whole.
+    OneInput(&'static [bool]),
+}
+
+impl Piecewise {
+    /// Of a join: what it gives of a row of one side, other than pairs, it can say only when it has seen the whole of the other side.
+    pub(crate) fn of_join(kind: JoinKind) -> Self {
+        Self::OneInput(match kind {
+            JoinKind::Inner => &[true, true],
+            JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti => &[true, false],
+            JoinKind::Right | JoinKind::RightSemi | JoinKind::RightAnti => &[false, true],
+            JoinKind::Full => &[false, false],
+        })
+    }
 }
 
 /// How much a node is expected to give.
@@ -252,6 +278,7 @@ impl Node {
             outputs: 1,
             feedback: Vec::new(),
             aware: false,
+            piecewise: Piecewise::Never,
             sides: Vec::new(),
             timing: Timing::AsTheyCome,
             bounded: true,

@@ -77,6 +77,7 @@ fn add_source<T: Data>(
         sides: Vec::new(),
         feedback: Vec::new(),
         aware: false,
+        piecewise: crate::graph::Piecewise::Never,
         timing: Timing::AsTheyCome,
         bounded: count.is_some(),
         estimate: count.map(|count| Estimate { bytes: count as f64 * size_of::<T>() as f64 }),

@@ -102,7 +102,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// The records of each key reduced to one by a function that takes two and gives one. It must not matter in which order
     /// they are taken.
     pub fn reduce(&self, f: impl Fn(T, T) -> T + Clone + Send + Sync + 'static) -> DataStream<T> {
-        self.accumulate("reduce", Reduced { f, codec: Arc::new(RecordCodec::new()) }).map(|(_, record)| record)
+        self.accumulate("reduce", Reduced { f, codec: Arc::new(RecordCodec::new()) }).piecewise().map(|(_, record)| record)
     }
 
     /// One record a key: the one with the smallest of `by`.
@@ -139,7 +139,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
     /// ```
     pub fn distinct(&self) -> DataStream<T> {
         let kept = Reduced { f: |first: T, _: T| first, codec: Arc::new(RecordCodec::new()) };
-        self.accumulate("distinct", kept).map(|(_, record)| record)
+        self.accumulate("distinct", kept).piecewise().map(|(_, record)| record)
     }
 
     /// Accumulates the records of each key as far as they meet on one worker before they leave it; a key may come out several

@@ -4,7 +4,7 @@ use super::group::{UnitKey, unit_key};
 use super::{Data, DataStream, Emitter};
 use crate::blocking::{CrossOperator, Shelf, TypedRows, least};
 use crate::chain::{BoxCollector, Context, TypedPort};
-use crate::graph::{Body, Distribution, OperatorFactory, TaskContext, Timing};
+use crate::graph::{Body, Distribution, OperatorFactory, Piecewise, TaskContext, Timing};
 use crate::{Batch, Operator, Output, Progress, Result};
 use fluvial_operators::JoinedBatch;
 use std::borrow::Cow;
@@ -62,7 +62,10 @@ impl<T: Data> DataStream<T> {
             let operator: Box<dyn Operator> = Box::new(CrossOperator::open(left, right, make, context)?);
             Ok(operator)
         });
-        self.beside(right, "cross", least::CROSS, Timing::AtTheEnd, make)
+        let crossed = self.beside(right, "cross", least::CROSS, Timing::AtTheEnd, make);
+        // Pairs are pairs, whichever side comes in parts.
+        crossed.env.graph().nodes[crossed.node].piecewise = Piecewise::OneInput(&[true, true]);
+        crossed
     }
 
     /// An operator on this stream and a second one that every worker receives whole.
@@ -75,6 +78,8 @@ impl<T: Data> DataStream<T> {
         make: OperatorFactory,
     ) -> DataStream<U> {
         let mut node = self.after(kind, String::new(), Body::Operator(make)).reserves(memory).timing(timing);
+        // Each record is looked at with all of the small side.
+        node.piecewise = Piecewise::OneInput(&[true, false]);
         node.inputs.push(small.input_by(Distribution::Broadcast));
         node.build_input = Some(SMALL);
         node.bounded &= small.known().0;

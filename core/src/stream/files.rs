@@ -92,6 +92,7 @@ impl Env {
             sides: Vec::new(),
             feedback: Vec::new(),
             aware: false,
+            piecewise: crate::graph::Piecewise::Never,
             timing: Timing::AsTheyCome,
             bounded: true,
             estimate: Some(Estimate { bytes }),

@@ -111,6 +111,7 @@ impl<L: Data, LS: KeySelector<L>, R: Data, RS: KeySelector<R, Key = LS::Key>> Ke
         let detail = self.strategy.describe(kind, build, broadcast);
         let mut node =
             self.left.stream.after("join", detail, Body::Operator(make)).reserves(self.strategy.least()).timing(Timing::AtTheEnd);
+        node.piecewise = crate::graph::Piecewise::of_join(kind);
         node.inputs = inputs;
         node.build_input = (!merge).then_some(build as usize);
         node.bounded = node.bounded && self.right.stream.known().0;

@@ -137,10 +137,17 @@ impl<T: Data> DataStream<T> {
             sides: Vec::new(),
             feedback: Vec::new(),
             aware: false,
+            piecewise: crate::graph::Piecewise::Never,
             timing: Timing::AsTheyCome,
             bounded,
             estimate,
         }
+    }
+
+    /// Says that the node behind this stream may be given its input part by part.
+    pub(crate) fn piecewise(self) -> Self {
+        self.env.graph().nodes[self.node].piecewise = crate::graph::Piecewise::OneInput(&[true]);
+        self
     }
 
     pub(crate) fn known(&self) -> (bool, Option<Estimate>) {

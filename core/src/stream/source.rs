@@ -85,6 +85,7 @@ impl Env {
             sides: Vec::new(),
             feedback: Vec::new(),
             aware: false,
+            piecewise: crate::graph::Piecewise::Never,
             timing: Timing::AsTheyCome,
             bounded: true,
             estimate: Some(Estimate { bytes: count as f64 * record_bytes as f64 }),

@@ -146,6 +146,7 @@ impl<T: Data> DataStream<T> {
     pub fn union(&self, other: &DataStream<T>) -> DataStream<T> {
         let bounded = self.known().0 && other.known().0;
         let mut node = self.after("union", String::new(), Body::Operator(Arc::new(|_| Ok(Box::new(Union)))));
+        node.piecewise = crate::graph::Piecewise::Always;
         node.inputs.push(other.input());
         node.bounded = bounded;
         node.estimate = None;

@@ -315,6 +315,7 @@ impl Join {
             sides: Vec::new(),
             feedback: Vec::new(),
             aware: false,
+            piecewise: crate::graph::Piecewise::of_join(kind),
             timing: Timing::AtTheEnd,
             bounded,
             estimate: estimates[build.other() as usize],

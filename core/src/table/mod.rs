@@ -201,6 +201,7 @@ impl Table {
         let schema = Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()));
         let parts = [self, other].map(|t| t.with_schema(schema.clone()));
         let mut node = parts[0].after("union", String::new(), Body::Operator(Arc::new(|_| Ok(Box::new(Union)))));
+        node.piecewise = crate::graph::Piecewise::Always;
         node.inputs.push(parts[1].input_by(Distribution::Forward));
         node.estimate = None;
         Ok(Table::new(&self.env, self.env.add(node), schema))
@@ -263,6 +264,7 @@ impl Table {
             sides: Vec::new(),
             feedback: Vec::new(),
             aware: false,
+            piecewise: crate::graph::Piecewise::Never,
             timing: Timing::AsTheyCome,
             bounded,
             estimate,

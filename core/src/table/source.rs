@@ -153,6 +153,7 @@ pub(crate) fn source_node(
         sides: Vec::new(),
         feedback: Vec::new(),
         aware: false,
+        piecewise: crate::graph::Piecewise::Never,
         timing: Timing::AsTheyCome,
         bounded: true,
         estimate,

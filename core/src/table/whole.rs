@@ -152,6 +152,7 @@ impl Table {
             Ok(operator)
         });
         let mut node = self.after("cross", String::new(), Body::Operator(make)).reserves(least::CROSS).timing(Timing::AtTheEnd);
+        node.piecewise = crate::graph::Piecewise::OneInput(&[true, true]);
         node.inputs.push(right.input_by(Distribution::Broadcast));
         node.build_input = Some(1);
         node.bounded &= right.known().0;

@@ -88,6 +88,7 @@ impl Stage {
             sides: Vec::new(),
             feedback: Vec::new(),
             aware: false,
+            piecewise: crate::graph::Piecewise::Never,
             timing: Timing::AsTheyCome,
             bounded: false,
             estimate: None,

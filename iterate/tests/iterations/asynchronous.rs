@@ -3,9 +3,18 @@
 use crate::delta::random_edges;
 use crate::kit::{components, env, mix, sorted, tight};
 use crate::processes::in_two_processes;
-use fluvial_core::{DataStream, Env, JoinStrategy, Result};
+use fluvial_core::{Batch, Checkpoints, Config, DataStream, Env, JoinStrategy, Operation, Operator, Output, Progress, Result};
 use fluvial_iterate::{DeltaOptions, IterateDelta};
 use proptest::prelude::*;
+
+/// An operator that gives nothing.
+struct Nothing;
+
+impl Operator for Nothing {
+    fn process(&mut self, _input: usize, _batch: Batch, _out: &mut dyn Output) -> Result<Progress> {
+        Ok(Progress::Done)
+    }
+}
 
 /// A vertex, what is known of it, and what goes with it.
 type Vertex = (u64, u64, String);
@@ -122,7 +131,7 @@ fn shortest_paths_are_the_same_with_supersteps_and_without() -> Result<()> {
 }
 
 #[test]
-#[ignore = "partitions on disk are brought back far too often: it takes minutes"]
+#[ignore = "it takes minutes: the join's table does not fit either, and is built again in each of many small rounds"]
 fn a_solution_set_without_supersteps_may_outgrow_its_share() -> Result<()> {
     const VERTICES: u64 = 40_000;
     for threads in [1, 2] {
@@ -239,8 +248,25 @@ fn what_needs_supersteps_is_refused_with_a_reason() {
     assert!(error.contains("several of its inputs are of the step"), "{error}");
     let error = told(&|workset, _| workset.key_by(|w| w.0).join(&other.key_by(|o| *o)).right(|w, o| w.unwrap_or((o, o))));
     assert!(error.contains("has no partner"), "{error}");
+    // What an operation is called says nothing of what it does.
+    let error = told(&|workset, _| Operation::new("map").input(workset).add(workset.env(), |_| Ok(Box::new(Nothing))));
+    assert!(error.contains("`map`: in the asynchronous loop") && error.contains("needs all that a superstep brings"), "{error}");
+    let broadcast = told(&|workset, _| start.with_broadcast(workset).map(|s, _| s));
+    assert!(broadcast.contains("looks at all that one brings"), "{broadcast}");
     let error = told(&|_, _| start.clone());
     assert!(error.contains("does not depend on what the step is given"), "{error}");
+}
+
+#[test]
+fn a_job_that_is_to_take_checkpoints_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Some(Checkpoints::to_folder(folder.path()));
+    let env = Env::new(Config { threads: 1, checkpoints, ..Config::default() });
+    let error = connected(&env, 10, vec![(0, 1)], 0, true).count().unwrap_err().to_string();
+    assert!(error.contains("`iterate_delta`: asynchronous, and the job is to take checkpoints"), "{error}");
+    assert!(error.contains("DeltaOptions::supersteps(max).better(..)"), "{error}");
+    // As it says.
+    assert_eq!(connected(&env, 10, vec![(0, 1)], 0, false).count().unwrap(), 10);
 }
 
 proptest! {
