@@ -138,7 +138,11 @@ fn online(name: &str, together: bool) {
 }
 
 fn batch_kmeans() {
-    let (env, records, width, k) = (env(), records() as usize, 8, 16);
+    let (records, width, k) = (records() as usize, 8, 16);
+    let config = Config::default();
+    // The points are kept in managed memory.
+    let memory = config.memory + records * width * 8;
+    let env = Env::new(Config { threads: setting("THREADS", config.threads), memory, ..config });
     let mut random = SplitMix64::seed_from_u64(1);
     let mut next = move || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     let values: Arc<Vec<f64>> = Arc::new((0..records * width).map(|_| next()).collect());
