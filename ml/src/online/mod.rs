@@ -6,6 +6,7 @@
 //! [`FeatureBlocks`] turns tables into blocks of rows that a learner's loop runs over without a detour, [`DealBlocks`] deals them out to
 //! several workers, [`DealInOrder`] numbered records alike in every run.
 
+mod admit;
 mod blocks;
 mod learn;
 mod order;

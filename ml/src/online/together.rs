@@ -20,6 +20,7 @@
 //! What is sent to one worker goes to all, and the first alone takes it: its state is then the first and only element of its list,
 //! which the first of any number of workers gets back.
 
+use super::admit::{LearnedSoFar, admit};
 use super::blocks::Examples;
 use super::learn::{
     Counted, Evaluation, Event, Kept, Learned, ModelVersion, OnlineOptions, Place, RejectedRecord, Tested, learn_each, now,
@@ -40,9 +41,9 @@ pub struct Together {
     /// What stays of the model before, from 0 (nothing: the mean of the workers' models) to below 1.
     pub decay: f64,
     /// Rounds that a worker goes on before it takes up what was merged, always at the same record: workers that get the same records
-    /// ([`DealInOrder`](crate::DealInOrder)) learn the same models in every run, also in one that was restored. A worker that is further ahead
-    /// holds its records back, in memory: rounds should be long, or the lag, and records dealt out evenly. Nothing: as soon as it
-    /// is there; nobody waits, and models differ a little from run to run.
+    /// ([`DealInOrder`](crate::DealInOrder)) learn the same models in every run, also in one that was restored. Records that are further
+    /// ahead wait: the stream is slowed down, and what comes nevertheless is kept in memory, so records should be dealt out evenly.
+    /// Nothing: as soon as it is there; nobody waits, and models differ a little from run to run.
     pub lag: Option<u64>,
 }
 
@@ -95,20 +96,28 @@ pub(super) fn learn_together<R: Examples, L: OnlineLearner>(
 ) -> Learned {
     let config = stream.env().config();
     let workers = (config.threads * config.hosts.len().max(1)) as u64;
+    let share = together.every.div_ceil(workers);
     let (make, locals) = (Arc::new(make), OutputTag::<Kept<L>>::new("locals"));
-    let messages = stream.map(Message::<R, L>::Records);
+    let so_far = LearnedSoFar::of(workers as usize);
+    let messages = match together.lag {
+        // As much as keeps it busy while what it sends goes around.
+        Some(lag) => admit(stream, lag.saturating_add(2).saturating_mul(share), &so_far).map(Message::<R, L>::Records),
+        None => stream.map(Message::<R, L>::Records),
+    };
     let leaving = messages.feedback(|merged| {
         let for_workers = make.clone();
         let (own, options_of_worker) = (locals.clone(), OnlineOptions { version_every: 0, ..options.clone() });
         let learned = merged.process(move |state| {
             together.checked()?;
+            so_far.begin(state.instance());
             Ok(Worker {
                 place: Place::of(state),
+                so_far: so_far.clone(),
                 kept: state.union_list("learner")?,
                 waiting: state.union_list("waiting")?,
                 counted: state.list("counted")?,
                 settled: false,
-                share: together.every.div_ceil(workers),
+                share,
                 together,
                 make: for_workers.clone(),
                 options: options_of_worker.clone(),
@@ -123,7 +132,7 @@ pub(super) fn learn_together<R: Examples, L: OnlineLearner>(
         let merger = sent.process(move |state| {
             let (place, merging) = (Place::of(state), state.list("merging")?);
             let (make, options, versions) = (make.clone(), options.clone(), tag.clone());
-            Ok(Merger { place, merging, share: together.every.div_ceil(workers), make, together, options, versions })
+            Ok(Merger { place, merging, share, make, together, options, versions })
         });
         let merger = merger.name("merge");
         let versions = merger.side_output(&versions).map(Leaving::Version);
@@ -203,6 +212,8 @@ struct Worker<R, L, M> {
     kept: OperatorList<Kept<L>>,
     counted: OperatorList<Counted>,
     waiting: OperatorList<Waiting<R, L>>,
+    /// Where it says how far it is.
+    so_far: LearnedSoFar,
     /// Whether there is one learner and one count, whatever was restored.
     settled: bool,
     /// Records after which it sends what it knows.
@@ -300,6 +311,7 @@ impl<R: Examples, L: OnlineLearner, M: Fn(usize) -> crate::Result<L>> Worker<R, 
                 self.hold(records, learned, true);
                 return Ok(());
             }
+            self.so_far.add(self.place.worker, learned);
         }
         self.kept.update(|kept| self.take_up(&mut kept[0]));
         Ok(())
@@ -364,6 +376,8 @@ impl<R: Examples, L: OnlineLearner, M: Fn(usize) -> crate::Result<L> + 'static> 
         let learned = if held { 0 } else { self.learn(&records, 0, false, context)? };
         if learned < records.count() {
             self.hold(records, learned, false);
+        } else {
+            self.so_far.add(self.place.worker, learned);
         }
         Ok(())
     }
