@@ -226,3 +226,16 @@ fn what_several_workers_learn_with_a_lag_is_the_same_after_a_failure() {
         }
     }
 }
+
+/// A worker that has nothing to send does not keep the others from learning to the end.
+#[test]
+fn with_a_lag_all_is_learned_also_where_one_worker_gets_everything() {
+    let servers = ServerStatistics::new(5, Drift::None);
+    let examples = env(2).generate(20_000, move |n| servers.example(n)).partition_by_hash(|_| 0u64);
+    let together = Together { every: 500, lag: Some(1), ..Together::default() };
+    let learned = examples.learn_together(|width| Sgd::new(width, SgdParams::svm()), OnlineOptions::default(), together);
+    let (evaluations, versions) = run_apart(&learned);
+    let records: u64 = evaluations.iter().map(|e| e.prequential.as_ref().unwrap().overall().records).sum();
+    let last = versions.iter().max_by_key(|v| v.version).unwrap();
+    assert_eq!((records, last.records, last.version), (20_000, 20_000, 1));
+}

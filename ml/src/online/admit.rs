@@ -1,7 +1,7 @@
 //! Records wait in front of a loop for what is in it.
 
 use super::blocks::Examples;
-use fluvial_core::{Batch, DataStream, Operation, Operator, Output, Progress, Result};
+use fluvial_core::{Batch, DataStream, Operation, Operator, Output, Progress, Result, Waker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -34,7 +34,8 @@ impl LearnedSoFar {
 pub(super) fn admit<R: Examples>(stream: &DataStream<R>, most: u64, learned: &LearnedSoFar) -> DataStream<R> {
     let learned = learned.clone();
     Operation::new("admit").input(stream).add(stream.env(), move |context| {
-        Ok(Box::new(Admit { worker: context.worker, most, admitted: 0, learned: learned.clone(), held: None, count: count::<R> }))
+        let (worker, waker, learned) = (context.worker, context.waker.clone(), learned.clone());
+        Ok(Box::new(Admit { worker, waker, most, admitted: 0, learned, held: None, count: count::<R> }))
     })
 }
 
@@ -42,6 +43,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 struct Admit {
     worker: usize,
+    waker: Waker,
     most: u64,
     admitted: u64,
     learned: LearnedSoFar,
@@ -64,7 +66,9 @@ impl Operator for Admit {
         let Some((batch, since)) = self.held.take() else { return Ok(Progress::Done) };
         if self.admitted.saturating_sub(self.learned.get(self.worker)) >= self.most && since.elapsed() < PATIENCE {
             self.held = Some((batch, since));
-            return Ok(Progress::More);
+            // After everybody else has had a turn.
+            (self.waker)();
+            return Ok(Progress::Waiting);
         }
         self.admitted += (self.count)(&batch)?;
         out.send(0, batch)?;
