@@ -285,6 +285,20 @@ impl Extent {
         unsafe { std::slice::from_raw_parts(self.pointer.cast(), self.len() / 8) }
     }
 
+    /// The extent as a slice of `f64` (native byte order), for reading.
+    #[inline]
+    pub fn f64s(&self) -> &[f64] {
+        // SAFETY: segments are aligned to 32 KiB, any bytes are a valid f64, and this extent owns the range.
+        unsafe { std::slice::from_raw_parts(self.pointer.cast(), self.len() / 8) }
+    }
+
+    /// The extent as a slice of `f64` (native byte order).
+    #[inline]
+    pub fn as_f64s(&mut self) -> &mut [f64] {
+        // SAFETY: segments are aligned to 32 KiB, any bytes are a valid f64, and `&mut self` makes the access unique.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer.cast(), self.len() / 8) }
+    }
+
     /// The extent as a slice of `u64` (native byte order).
     #[inline]
     pub fn as_u64s(&mut self) -> &mut [u64] {

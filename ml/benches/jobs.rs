@@ -5,7 +5,7 @@
 //! - `online`: 20 dense features, record by record through source, operator and evaluation, tested before it is trained. LEARNER is `svm`,
 //!   `sgd`, `pa`, `ftrl` or `kmeans` (16 centres); FORM is how records travel: `row` (an array of features and a label), `example` (a vector of its own
 //!   each) or `block` (of 1024 rows). Every worker learns by itself; with `together` the workers' learners are merged every 1000
-//!   records.
+//!   records; LAG says after how many rounds the merged ones are taken up, each at a fixed record.
 //! - `batch-kmeans`: 8 features, 16 centres, 10 rounds, as a bulk iteration; from points to centres.
 //! - `serve`: a linear model of 28 features answers RATE (1,000,000) records a second; latency is from when a record was due to its answer.
 //! - `recommend`: interactions of 200,000 users with 10,000 items that are chosen by Zipf's law with exponent 1, at most 500 of a
@@ -31,6 +31,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name}: `{v}` is not understood")))
+}
+
+/// Rounds after which merged learners are taken up, if at fixed records.
+fn lag() -> Option<u64> {
+    std::env::var("LAG").ok().and_then(|lag| lag.parse().ok())
 }
 
 fn records() -> u64 {
@@ -86,7 +91,7 @@ fn learned<R: Examples, L: OnlineLearner>(
     let options = OnlineOptions { version_every: 1_000_000, ..OnlineOptions::default() };
     let learned = match together {
         false => stream.learn(make, options),
-        true => stream.learn_together(make, options, Together::default()),
+        true => stream.learn_together(make, options, Together { lag: lag(), ..Together::default() }),
     };
     let counts = Arc::new(Mutex::new((0, 0)));
     let into = counts.clone();
@@ -138,7 +143,11 @@ fn online(name: &str, together: bool) {
 }
 
 fn batch_kmeans() {
-    let (env, records, width, k) = (env(), records() as usize, 8, 16);
+    let (records, width, k) = (records() as usize, 8, 16);
+    let config = Config::default();
+    // The points are kept in managed memory.
+    let memory = config.memory + records * width * 8;
+    let env = Env::new(Config { threads: setting("THREADS", config.threads), memory, ..config });
     let mut random = SplitMix64::seed_from_u64(1);
     let mut next = move || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     let values: Arc<Vec<f64>> = Arc::new((0..records * width).map(|_| next()).collect());

@@ -10,13 +10,16 @@
 //! What a part keeps is part of the partial solution, as what all share is: it goes around on its own worker, so a checkpoint at
 //! the end of a superstep holds everything. The data are not: they come from outside the loop, and are there again.
 //!
-//! Trade-off: a worker's part of the data lies in ordinary memory, contiguous, for the learners' loops; while it is put together it is
-//! there once more, less and less of it.
+//! Trade-off: a worker's part of the data is copied once, into [managed memory](crate::TrainingData), and stays there: data that do not fit are
+//! an error, not a reason to read them from disk in each superstep.
 
 use crate::learner::BulkLearner;
 use crate::model::Model;
+use crate::training::Gathering;
 use crate::vector::Block;
-use fluvial_core::{Batch, Data, DataStream, Error, Operation, Operator, Output, Progress, Result};
+use fluvial_core::{
+    Batch, BatchStore, Data, DataStream, Error, Operation, Operator, Output, Progress, Restored, Result, STORE_SEGMENTS, Snapshot,
+};
 use fluvial_iterate::Iterate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -97,14 +100,15 @@ impl FitBlocks for DataStream<Block> {
                 .input(&shared.clone().broadcast())
                 .input(&locals)
                 .input(self)
-                .at_the_end()
+                .reserves(STORE_SEGMENTS)
+                .knows_supersteps()
                 .add::<SaidOf<L>>(self.env(), move |context| {
-                    let worker = context.worker;
                     Ok(Box::new(Part {
                         learner: learning.clone(),
-                        worker,
-                        pieces: Vec::new(),
-                        data: None,
+                        worker: context.worker,
+                        workers: context.workers,
+                        data: Gathering::new(context.memory.reserve(&context.name, 0)?),
+                        scratch: BatchStore::typed::<Block>(context)?,
                         turn: None,
                         local: None,
                     }))
@@ -145,11 +149,27 @@ fn one<T: Data>(batch: Batch) -> Result<impl Iterator<Item = T>> {
 struct Part<L: BulkLearner> {
     learner: Arc<L>,
     worker: usize,
-    /// What has come of the data, before the first superstep ends.
-    pieces: Vec<Block>,
-    data: Option<Block>,
+    workers: usize,
+    /// What comes from outside, before the first superstep ends.
+    data: Gathering,
+    /// Where blocks become sections of snapshots, and the other way round.
+    scratch: BatchStore,
     turn: Option<TurnOf<L>>,
     local: Option<L::Local>,
+}
+
+/// Name of the sections of a snapshot; the worker follows.
+const RECORDS: &str = "records ";
+
+impl<L: BulkLearner> Part<L> {
+    fn said(&mut self) -> Result<Vec<SaidOf<L>>> {
+        let (worker, local) = (self.worker, self.local.take());
+        let (Some(data), Some(turn)) = (self.data.data()?, self.turn.take()) else { return Ok(Vec::new()) };
+        let Turn::Shared { shared, superstep, .. } = turn else { return Ok(vec![Said::Width { worker, width: data.width() }]) };
+        let mut local = local.map_or_else(|| self.learner.local(data, worker), Ok)?;
+        let partial = self.learner.step(data, &mut local, &shared, superstep)?;
+        Ok(vec![Said::Partial { worker, partial }, Said::Local { worker, local }])
+    }
 }
 
 impl<L: BulkLearner + 'static> Operator for Part<L> {
@@ -167,35 +187,42 @@ impl<L: BulkLearner + 'static> Operator for Part<L> {
                     self.local = Some(local);
                 }
             }
-            _ => self.pieces.extend(one::<Block>(batch)?),
+            _ => one::<Block>(batch)?.try_for_each(|block| self.data.push(block))?,
         }
         Ok(Progress::Done)
     }
 
-    fn finish(&mut self, out: &mut dyn Output) -> Result<Progress> {
-        let worker = self.worker;
-        if !self.pieces.is_empty() {
-            self.data = Some(Block::concat(std::mem::take(&mut self.pieces))?);
+    fn end_superstep(&mut self, _superstep: u64, out: &mut dyn Output) -> Result<Progress> {
+        let said = self.said()?;
+        if !said.is_empty() {
+            out.send(0, Batch::typed(said))?;
         }
-        let (Some(data), Some(turn)) = (self.data.as_ref().filter(|d| !d.is_empty()), self.turn.take()) else {
-            return Ok(Progress::Done);
-        };
-        let said: Vec<SaidOf<L>> = match turn {
-            Turn::Shared { shared, superstep, .. } => {
-                let mut local = self.local.take().map_or_else(|| self.learner.local(data, worker), Ok)?;
-                let partial = self.learner.step(data, &mut local, &shared, superstep)?;
-                vec![Said::Partial { worker, partial }, Said::Local { worker, local }]
+        Ok(Progress::Done)
+    }
+
+    /// The records: they do not come once more. All else goes around the loop.
+    fn snapshot(&mut self, _epoch: u64) -> Result<Snapshot> {
+        let (mut sections, name) = (Vec::new(), format!("{RECORDS}{}", self.worker));
+        self.data.for_each_block::<Error>(|block| {
+            self.scratch.push(Batch::typed(vec![block]))?;
+            sections.extend(self.scratch.snapshot(&name)?);
+            self.scratch.clear();
+            Ok(())
+        })?;
+        Ok(Snapshot { sections, ..Snapshot::default() })
+    }
+
+    /// Every instance sees the sections of all former ones.
+    fn restore(&mut self, state: Restored) -> Result<()> {
+        for section in &state.sections {
+            let former = section.name.strip_prefix(RECORDS).and_then(|worker| worker.parse::<usize>().ok());
+            if former.is_some_and(|former| former % self.workers == self.worker) {
+                for batch in self.scratch.batches_of(section)? {
+                    one::<Block>(batch)?.try_for_each(|block| self.data.push(block))?;
+                }
             }
-            _ => vec![Said::Width { worker, width: data.rows.width() }],
-        };
-        out.send(0, Batch::typed(said))?;
-        Ok(Progress::Done)
-    }
-
-    /// The data stay; what the superstep brought is gone.
-    fn begin_again(&mut self, constant: &[bool]) -> Result<bool> {
-        (self.turn, self.local) = (None, None);
-        Ok(constant == [false, false, true])
+        }
+        Ok(())
     }
 }
 

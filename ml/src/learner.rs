@@ -5,7 +5,7 @@
 //! they hold any other.
 
 use crate::vector::{Block, Row};
-use crate::{Model, Result};
+use crate::{Model, Result, TrainingData};
 use fluvial_core::Data;
 use serde::{Deserialize, Serialize};
 
@@ -88,13 +88,19 @@ pub trait BulkLearner: Send + Sync {
     ///
     /// # Errors
     /// Data that cannot be learned from.
-    fn local(&self, data: &Block, part: usize) -> Result<Self::Local>;
+    fn local(&self, data: &TrainingData<'_>, part: usize) -> Result<Self::Local>;
 
     /// One part's superstep.
     ///
     /// # Errors
     /// Data that cannot be learned from.
-    fn step(&self, data: &Block, local: &mut Self::Local, shared: &Self::Shared, superstep: u64) -> Result<Self::Partial>;
+    fn step(
+        &self,
+        data: &TrainingData<'_>,
+        local: &mut Self::Local,
+        shared: &Self::Shared,
+        superstep: u64,
+    ) -> Result<Self::Partial>;
 
     /// Changes what is shared; says whether there is to be another superstep.
     ///
@@ -139,12 +145,13 @@ pub fn fit<L: BulkLearner>(learner: &L, parts: &[Block]) -> Result<Model> {
 /// As [`fit`].
 pub fn fit_shared<L: BulkLearner>(learner: &L, parts: &[Block]) -> Result<L::Shared> {
     let width = width_of(parts)?;
+    let parts: Vec<TrainingData<'_>> = parts.iter().map(TrainingData::from).collect();
     let mut shared = learner.start(width, parts.len())?;
     let mut locals = parts.iter().enumerate().map(|(i, part)| learner.local(part, i)).collect::<Result<Vec<_>>>()?;
     for superstep in 0.. {
         let seen = &shared;
-        let step = |(part, local): (&Block, &mut L::Local)| learner.step(part, local, seen, superstep);
-        let partials: Vec<Result<L::Partial>> = match parts {
+        let step = |(part, local): (&TrainingData<'_>, &mut L::Local)| learner.step(part, local, seen, superstep);
+        let partials: Vec<Result<L::Partial>> = match parts.as_slice() {
             [part] => vec![step((part, &mut locals[0]))],
             _ => std::thread::scope(|scope| {
                 let started: Vec<_> = parts.iter().zip(&mut locals).map(|part| scope.spawn(move || step(part))).collect();

@@ -38,6 +38,7 @@ mod random;
 mod recommend;
 mod servers;
 mod split;
+mod training;
 mod vector;
 
 pub use anomaly::*;
@@ -56,4 +57,5 @@ pub use prepare::*;
 pub use recommend::*;
 pub use servers::{Drift, ServerStatistics};
 pub use split::*;
+pub use training::TrainingData;
 pub use vector::*;

@@ -56,7 +56,7 @@ impl Scenario {
         let make = |width| Sgd::new(width, SgdParams::svm());
         let learned = match workers {
             1 => records.learn(make, options),
-            _ => records.learn_together(make, options, Together { every: 128, decay: 0.0 }),
+            _ => records.learn_together(make, options, Together { every: 128, ..Together::default() }),
         };
         let mut parts = learned.evaluations.collect().unwrap();
         let mut whole = parts.pop().unwrap();

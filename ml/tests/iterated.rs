@@ -5,7 +5,7 @@ mod kit;
 use fluvial_core::{Checkpoints, Config, Env, Restart, RestoreFrom};
 use fluvial_ml::{
     Block, BulkLearner, DenseRows, Drift, DualSvm, DualSvmParams, FitBlocks, KMeans, KMeansParams, Model, Pegasos, PegasosParams,
-    Proximal, ProximalParams, Regression, Rows, ServerStatistics, fit_shared,
+    Proximal, ProximalParams, Regression, Rows, ServerStatistics, TrainingData, fit_shared,
 };
 use kit::has_checkpoint;
 use std::path::PathBuf;
@@ -82,10 +82,16 @@ impl<L: BulkLearner> BulkLearner for FailsOnce<L> {
     fn start(&self, width: usize, parts: usize) -> fluvial_ml::Result<L::Shared> {
         self.learner.start(width, parts)
     }
-    fn local(&self, data: &Block, part: usize) -> fluvial_ml::Result<L::Local> {
+    fn local(&self, data: &TrainingData<'_>, part: usize) -> fluvial_ml::Result<L::Local> {
         self.learner.local(data, part)
     }
-    fn step(&self, data: &Block, local: &mut L::Local, shared: &L::Shared, superstep: u64) -> fluvial_ml::Result<L::Partial> {
+    fn step(
+        &self,
+        data: &TrainingData<'_>,
+        local: &mut L::Local,
+        shared: &L::Shared,
+        superstep: u64,
+    ) -> fluvial_ml::Result<L::Partial> {
         let (started, failed) = (Instant::now(), self.failed.load(SeqCst));
         let fails = || superstep >= self.at && !failed && has_checkpoint(&self.folder);
         // Longer where the checkpoint is waited for, though not for ever: it may need this worker.

@@ -4,11 +4,12 @@ mod kit;
 
 use fluvial_core::{Checkpoints, Config, DataStream, Env, Mode, Restart, RestoreFrom};
 use fluvial_ml::{
-    DealBlocks, Drift, Evaluation, Example, Ftrl, FtrlParams, HalfSpaceParams, HalfSpaceTrees, LearnOnline, Learned, Model,
-    ModelVersion, OnlineKMeans, OnlineKMeansParams, OnlineLearner, OnlineOptions, ServerStatistics, Sgd, SgdParams, Together,
+    DealBlocks, DealInOrder, Drift, Evaluation, Example, Ftrl, FtrlParams, HalfSpaceParams, HalfSpaceTrees, LearnOnline, Learned,
+    Model, ModelVersion, OnlineKMeans, OnlineKMeansParams, OnlineLearner, OnlineOptions, ServerStatistics, Sgd, SgdParams,
+    Together,
 };
 use kit::has_checkpoint;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -86,6 +87,15 @@ fn learn_servers(
     folder: Option<&Path>,
     learn: impl FnOnce(&DataStream<Example>) -> Learned,
 ) -> (Vec<Evaluation>, Vec<ModelVersion>) {
+    learn_numbered(workers, folder, |examples| learn(&examples.map(|(_, example)| example)))
+}
+
+/// The same, of examples with their numbers.
+fn learn_numbered(
+    workers: usize,
+    folder: Option<&Path>,
+    learn: impl FnOnce(&DataStream<(u64, Example)>) -> Learned,
+) -> (Vec<Evaluation>, Vec<ModelVersion>) {
     let mut config = Config { threads: workers, ..Config::default() };
     if let Some(folder) = folder {
         let checkpoints = Checkpoints::to_folder(folder).every(Duration::from_millis(20));
@@ -111,7 +121,7 @@ fn learn_servers(
         {
             panic!("half way");
         }
-        example
+        (n, example)
     });
     let gave = run_apart(&learn(&examples));
     let first = again.load(SeqCst);
@@ -167,7 +177,7 @@ fn learning_together_goes_on_after_a_failure_with_every_record_and_version() {
     for workers in [2, 3] {
         let folder = tempfile::tempdir().unwrap();
         let (evaluations, mut versions) = learn_servers(workers, Some(folder.path()), |examples| {
-            let together = Together { every: 500, decay: 0.1 };
+            let together = Together { every: 500, decay: 0.1, lag: None };
             examples.learn_together(|width| Sgd::new(width, SgdParams::svm()), OnlineOptions::default(), together)
         });
         let mut whole = Evaluation::default();
@@ -183,4 +193,49 @@ fn learning_together_goes_on_after_a_failure_with_every_record_and_version() {
         let numbers: BTreeSet<u64> = versions.iter().map(|v| v.version).collect();
         assert_eq!(numbers, (1..=last.version).collect());
     }
+}
+
+/// Where records are dealt out in order and merged learners taken up at their record, a failure on the way changes nothing: each version of
+/// the model is that of the undisturbed run.
+#[test]
+fn what_several_workers_learn_with_a_lag_is_the_same_after_a_failure() {
+    for (workers, lag) in [(2, 0), (2, 1), (3, 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let [disturbed, not] = [Some(folder.path()), None].map(|folder| {
+            let (_, versions) = learn_numbered(workers, folder, |examples| {
+                let dealt = examples.deal_in_order(|(n, _)| *n).map(|(_, example)| example);
+                let together = Together { every: 500, decay: 0.1, lag: Some(lag) };
+                dealt.learn_together(|width| Sgd::new(width, SgdParams::svm()), OnlineOptions::default(), together)
+            });
+            // Some came again after the failure.
+            let models = versions.into_iter().map(|v| {
+                let Model::Linear(model) = v.model else { panic!("{:?}", v.model) };
+                (v.version, (v.records, [model.weights, vec![model.intercept]].concat()))
+            });
+            models.collect::<BTreeMap<u64, (u64, Vec<f64>)>>()
+        });
+        // Of shares as long as a round needs, from all workers; and the last one.
+        let rounds = RECORDS / (500u64.div_ceil(workers as u64) * workers as u64);
+        assert_eq!(not.keys().copied().collect::<Vec<_>>(), (1..=rounds + 1).collect::<Vec<_>>());
+        assert_eq!(not[&(rounds + 1)].0, RECORDS);
+        assert_eq!(disturbed.keys().collect::<Vec<_>>(), not.keys().collect::<Vec<_>>());
+        for (version, (records, weights)) in &disturbed {
+            let (expected_records, expected) = &not[version];
+            let apart = weights.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(records == expected_records && apart < 1e-9, "{workers} workers, version {version}: {apart}");
+        }
+    }
+}
+
+/// A worker that has nothing to send does not keep the others from learning to the end.
+#[test]
+fn with_a_lag_all_is_learned_also_where_one_worker_gets_everything() {
+    let servers = ServerStatistics::new(5, Drift::None);
+    let examples = env(2).generate(20_000, move |n| servers.example(n)).partition_by_hash(|_| 0u64);
+    let together = Together { every: 500, lag: Some(1), ..Together::default() };
+    let learned = examples.learn_together(|width| Sgd::new(width, SgdParams::svm()), OnlineOptions::default(), together);
+    let (evaluations, versions) = run_apart(&learned);
+    let records: u64 = evaluations.iter().map(|e| e.prequential.as_ref().unwrap().overall().records).sum();
+    let last = versions.iter().max_by_key(|v| v.version).unwrap();
+    assert_eq!((records, last.records, last.version), (20_000, 20_000, 1));
 }

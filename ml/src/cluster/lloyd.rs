@@ -1,10 +1,10 @@
 use super::model::{KMeansModel, nearest_of};
-use super::seeding::{plus_plus, sample, weigh};
+use super::seeding::{plus_plus, sample};
 use crate::learner::BulkLearner;
 use crate::parameters::{Parameters, at_least, choice, not_below, parameters};
 use crate::random::Random;
-use crate::vector::{Block, Nearest, Row};
-use crate::{Error, Model, Result};
+use crate::vector::{Nearest, Row};
+use crate::{Error, Model, Result, TrainingData};
 use serde::{Deserialize, Serialize};
 
 choice! {
@@ -116,7 +116,7 @@ impl KMeans {
         Ok(Self { params, given: Some((width, centres)) })
     }
 
-    fn draw(&self, data: &Block, random: &mut Random) -> KMeansPartial {
+    fn draw(&self, data: &TrainingData<'_>, random: &mut Random) -> KMeansPartial {
         let wanted = match self.params.seeding {
             Seeding::Parallel => 1,
             Seeding::PlusPlus => SAMPLE.max(self.params.k * 16),
@@ -124,7 +124,7 @@ impl KMeans {
         };
         let mut values = Vec::new();
         for place in sample(data.len(), wanted, random) {
-            push(&mut values, data.rows.row(place));
+            push(&mut values, data.row(place));
         }
         KMeansPartial { values, records: data.len() as u64, ..KMeansPartial::default() }
     }
@@ -148,7 +148,7 @@ impl KMeans {
         Ok(())
     }
 
-    fn round(&self, data: &Block, centres: &Nearest, width: usize) -> KMeansPartial {
+    fn round(&self, data: &TrainingData<'_>, centres: &Nearest, width: usize) -> KMeansPartial {
         let mut round = KMeansPartial {
             values: vec![0.0; self.params.k * width],
             counts: vec![0.0; self.params.k],
@@ -157,17 +157,16 @@ impl KMeans {
             ..KMeansPartial::default()
         };
         let mut farthest = (-1.0, 0);
-        for (i, row) in data.rows.iter().enumerate() {
-            let (centre, distance) = nearest_of(centres, row, width);
+        for_each_nearest(data, centres, width, |i, row, centre, distance| {
             row.add_to(1.0, &mut round.values[centre * width..(centre + 1) * width]);
             round.counts[centre] += 1.0;
             round.cost += distance;
             if distance > farthest.0 {
                 farthest = (distance, i);
             }
-        }
+        });
         if farthest.0 >= 0.0 {
-            push(&mut round.farthest.1, data.rows.row(farthest.1));
+            push(&mut round.farthest.1, data.row(farthest.1));
             round.farthest.0 = farthest.0;
         }
         round
@@ -204,6 +203,29 @@ impl KMeans {
     }
 }
 
+/// Records that are looked at together: few enough to be near when they are added up.
+const TOGETHER: usize = 64;
+
+/// Each record with its number, its nearest centre and the squared distance from that.
+#[inline]
+fn for_each_nearest(data: &TrainingData<'_>, centres: &Nearest, width: usize, mut each: impl FnMut(usize, Row<'_>, usize, f64)) {
+    let Some(pieces) = data.dense() else {
+        for (i, row) in data.rows().enumerate() {
+            let (centre, distance) = nearest_of(centres, row, width);
+            each(i, row, centre, distance);
+        }
+        return;
+    };
+    let (mut found, mut i) = ([(0, 0.0); TOGETHER], 0);
+    for rows in pieces.flat_map(|piece| piece.chunks(TOGETHER * width)) {
+        centres.find_all(rows, &mut found[..rows.len() / width]);
+        for (row, (centre, distance)) in rows.chunks_exact(width).zip(&found) {
+            each(i, Row::Dense(row), *centre as usize, *distance);
+            i += 1;
+        }
+    }
+}
+
 fn push(values: &mut Vec<f64>, row: Row<'_>) {
     let start = values.len();
     values.resize(start + row.width(), 0.0);
@@ -227,39 +249,44 @@ impl BulkLearner for KMeans {
         Ok(KMeansShared { width, phase, centres, cost: f64::INFINITY, rounds: 0, random })
     }
 
-    fn local(&self, _data: &Block, part: usize) -> Result<KMeansLocal> {
+    fn local(&self, _data: &TrainingData<'_>, part: usize) -> Result<KMeansLocal> {
         Ok(KMeansLocal { random: Random::new(self.params.seed.wrapping_add(1 + part as u64)) })
     }
 
-    fn step(&self, data: &Block, local: &mut KMeansLocal, shared: &KMeansShared, _superstep: u64) -> Result<KMeansPartial> {
+    fn step(
+        &self,
+        data: &TrainingData<'_>,
+        local: &mut KMeansLocal,
+        shared: &KMeansShared,
+        _superstep: u64,
+    ) -> Result<KMeansPartial> {
         let random = &mut local.random;
         if data.is_empty() {
             return Ok(KMeansPartial::default());
         }
         let width = shared.width;
         let centres = Nearest::new(&shared.centres, width);
-        let distances = || data.rows.iter().map(|row| nearest_of(&centres, row, width));
         let records = data.len() as u64;
-        Ok(match shared.phase {
-            Phase::Sample => self.draw(data, random),
-            Phase::Cost => KMeansPartial { cost: distances().map(|d| d.1).sum(), records, ..KMeansPartial::default() },
+        let mut partial = KMeansPartial { records, ..KMeansPartial::default() };
+        match shared.phase {
+            Phase::Sample => partial = self.draw(data, random),
+            Phase::Cost => for_each_nearest(data, &centres, width, |_, _, _, distance| partial.cost += distance),
             Phase::Oversample(_) => {
-                let (mut cost, mut values) = (0.0, Vec::new());
                 let wanted = 2.0 * self.params.k as f64;
-                for (i, (_, distance)) in distances().enumerate() {
-                    cost += distance;
+                for_each_nearest(data, &centres, width, |_, row, _, distance| {
+                    partial.cost += distance;
                     if random.unit() * shared.cost < wanted * distance {
-                        push(&mut values, data.rows.row(i));
+                        push(&mut partial.values, row);
                     }
-                }
-                KMeansPartial { values, cost, records, ..KMeansPartial::default() }
+                });
             }
             Phase::Weigh => {
-                let counts = weigh(distances().map(|(centre, _)| (centre, 1.0)), shared.centres.len() / width);
-                KMeansPartial { counts, records, ..KMeansPartial::default() }
+                partial.counts = vec![0.0; shared.centres.len() / width];
+                for_each_nearest(data, &centres, width, |_, _, centre, _| partial.counts[centre] += 1.0);
             }
-            Phase::Lloyd => self.round(data, &centres, width),
-        })
+            Phase::Lloyd => partial = self.round(data, &centres, width),
+        }
+        Ok(partial)
     }
 
     fn merge(&self, shared: &mut KMeansShared, partials: Vec<KMeansPartial>, _superstep: u64) -> Result<bool> {
@@ -320,7 +347,7 @@ impl BulkLearner for KMeans {
 mod tests {
     use super::*;
     use crate::learner::{fit, fit_shared};
-    use crate::vector::{DenseRows, Rows, argmin, squared_distance};
+    use crate::vector::{Block, DenseRows, Rows, argmin, squared_distance};
 
     fn clouds(records: usize, width: usize, clusters: usize) -> Block {
         let mut random = Random::new(9);

@@ -49,13 +49,6 @@ fn draw(shares: &[f64], random: &mut Random) -> usize {
     shares.iter().rposition(|s| *s > 0.0).unwrap_or(0)
 }
 
-/// How many of the points, and how much of their weight, is nearest to each centre.
-pub(super) fn weigh(points: impl Iterator<Item = (usize, f64)>, centres: usize) -> Vec<f64> {
-    let mut weights = vec![0.0; centres];
-    points.for_each(|(centre, weight)| weights[centre] += weight);
-    weights
-}
-
 /// Of a stream of points a sample of so many, each as likely as any other (Vitter's algorithm R).
 pub(super) fn sample(count: usize, size: usize, random: &mut Random) -> Vec<usize> {
     let mut chosen: Vec<usize> = (0..count.min(size)).collect();

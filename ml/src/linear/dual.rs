@@ -3,8 +3,8 @@ use super::model::{LinearModel, LinearTask};
 use crate::learner::BulkLearner;
 use crate::parameters::{Parameters, above, at_least, parameters};
 use crate::random::Random;
-use crate::vector::{Block, Row, dot};
-use crate::{Model, Result};
+use crate::vector::{Row, dot};
+use crate::{Model, Result, TrainingData};
 use serde::{Deserialize, Serialize};
 
 parameters! {
@@ -76,7 +76,7 @@ impl DualSvm {
 }
 
 #[inline]
-fn target(data: &Block, i: usize) -> f64 {
+fn target(data: &TrainingData<'_>, i: usize) -> f64 {
     if data.label(i) > 0.0 { 1.0 } else { -1.0 }
 }
 
@@ -95,14 +95,14 @@ impl BulkLearner for DualSvm {
         Ok(DualShared { weights: vec![0.0; width + 1], parts, records: 0, objective: f64::INFINITY, gap: f64::INFINITY })
     }
 
-    fn local(&self, data: &Block, part: usize) -> Result<DualLocal> {
-        let norms = data.rows.iter().map(|row| row.squared_norm() + 1.0).collect();
+    fn local(&self, data: &TrainingData<'_>, part: usize) -> Result<DualLocal> {
+        let norms = data.rows().map(|row| row.squared_norm() + 1.0).collect();
         let random = Random::new(self.params.seed.wrapping_add(part as u64));
         Ok(DualLocal { alphas: vec![0.0; data.len()], norms, order: (0..data.len() as u32).collect(), random })
     }
 
-    fn step(&self, data: &Block, local: &mut DualLocal, shared: &DualShared, _superstep: u64) -> Result<DualPartial> {
-        let hinge = data.rows.iter().enumerate().map(|(i, row)| (1.0 - target(data, i) * score(&shared.weights, row)).max(0.0));
+    fn step(&self, data: &TrainingData<'_>, local: &mut DualLocal, shared: &DualShared, _superstep: u64) -> Result<DualPartial> {
+        let hinge = data.rows().enumerate().map(|(i, row)| (1.0 - target(data, i) * score(&shared.weights, row)).max(0.0));
         let (hinge, alphas) = (hinge.sum(), local.alphas.iter().sum());
         let mut weights = shared.weights.clone();
         let last = weights.len() - 1;
@@ -112,7 +112,7 @@ impl BulkLearner for DualSvm {
             local.random.shuffle(&mut local.order);
             for &i in &local.order {
                 let i = i as usize;
-                let (row, target) = (data.rows.row(i), target(data, i));
+                let (row, target) = (data.row(i), target(data, i));
                 let gradient = target * score(&weights, row) - 1.0;
                 let before = local.alphas[i];
                 let after = (before - gradient / (scale * local.norms[i])).clamp(0.0, self.params.c);
@@ -160,7 +160,7 @@ impl BulkLearner for DualSvm {
 pub(crate) mod tests {
     use super::*;
     use crate::learner::fit_shared;
-    use crate::vector::{DenseRows, Rows};
+    use crate::vector::{Block, DenseRows, Rows};
 
     /// Two overlapping clouds of five features.
     pub(crate) fn clouds(records: usize, seed: u64) -> Block {

@@ -4,8 +4,7 @@ use super::scaled::ScaledWeights;
 use crate::learner::BulkLearner;
 use crate::parameters::{Parameters, above, at_least, parameters};
 use crate::random::Random;
-use crate::vector::Block;
-use crate::{Model, Result};
+use crate::{Model, Result, TrainingData};
 use serde::{Deserialize, Serialize};
 
 parameters! {
@@ -73,12 +72,18 @@ impl BulkLearner for Pegasos {
         Ok(PegasosShared { weights: vec![0.0; width + 1], sum: vec![0.0; width + 1], summed: 0.0, records: 0 })
     }
 
-    fn local(&self, data: &Block, part: usize) -> Result<PegasosLocal> {
+    fn local(&self, data: &TrainingData<'_>, part: usize) -> Result<PegasosLocal> {
         let random = Random::new(self.params.seed.wrapping_add(part as u64));
         Ok(PegasosLocal { order: (0..data.len() as u32).collect(), random })
     }
 
-    fn step(&self, data: &Block, local: &mut PegasosLocal, shared: &PegasosShared, superstep: u64) -> Result<PegasosPartial> {
+    fn step(
+        &self,
+        data: &TrainingData<'_>,
+        local: &mut PegasosLocal,
+        shared: &PegasosShared,
+        superstep: u64,
+    ) -> Result<PegasosPartial> {
         let lambda = self.params.lambda;
         let last = shared.weights.len() - 1;
         let mut weights = ScaledWeights::from_values(&shared.weights[..last]);
@@ -87,7 +92,7 @@ impl BulkLearner for Pegasos {
         local.random.shuffle(&mut local.order);
         let before = superstep as f64 * data.len() as f64;
         for (t, &i) in local.order.iter().enumerate() {
-            let (row, target) = (data.rows.row(i as usize), if data.label(i as usize) > 0.0 { 1.0 } else { -1.0 });
+            let (row, target) = (data.row(i as usize), if data.label(i as usize) > 0.0 { 1.0 } else { -1.0 });
             let t = before + t as f64 + 1.0;
             let rate = 1.0 / (lambda * t);
             let score = weights.dot(row) + intercept;

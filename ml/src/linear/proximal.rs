@@ -4,8 +4,8 @@ use super::model::{LinearModel, LinearTask};
 use crate::learner::BulkLearner;
 use crate::parameters::{Parameters, above, at_least, choice, not_below, parameters, within};
 use crate::random::Random;
-use crate::vector::{Block, Row, axpy};
-use crate::{Model, Result};
+use crate::vector::{Row, axpy};
+use crate::{Model, Result, TrainingData};
 use serde::{Deserialize, Serialize};
 
 choice! {
@@ -127,9 +127,9 @@ impl Proximal {
         row.dot(&weights[..last]) + weights[last]
     }
 
-    fn slope(&self, weights: &[f64], data: &Block, i: usize) -> f64 {
+    fn slope(&self, weights: &[f64], data: &TrainingData<'_>, i: usize) -> f64 {
         let loss = self.loss();
-        loss.slope(self.score(weights, data.rows.row(i)), loss.target(data.label(i)))
+        loss.slope(self.score(weights, data.row(i)), loss.target(data.label(i)))
     }
 
     /// The proximal gradient's largest coordinate, with step 1.
@@ -139,10 +139,10 @@ impl Proximal {
         inner.fold(if self.params.intercept { gradient[last].abs() } else { 0.0 }, f64::max)
     }
 
-    fn gradient_step(&self, data: &Block, local: &ProximalLocal, weights: &[f64]) -> ProximalPartial {
+    fn gradient_step(&self, data: &TrainingData<'_>, local: &ProximalLocal, weights: &[f64]) -> ProximalPartial {
         let (loss, last) = (self.loss(), weights.len() - 1);
         let (mut sums, mut total) = (vec![0.0; weights.len()], 0.0);
-        for (i, row) in data.rows.iter().enumerate() {
+        for (i, row) in data.rows().enumerate() {
             let (score, target) = (self.score(weights, row), loss.target(data.label(i)));
             total += loss.value(score, target);
             let slope = loss.slope(score, target);
@@ -152,7 +152,7 @@ impl Proximal {
         ProximalPartial { sums, loss: total, records: data.len() as f64, norm: local.norm }
     }
 
-    fn pass(&self, data: &Block, local: &mut ProximalLocal, shared: &ProximalShared) -> ProximalPartial {
+    fn pass(&self, data: &TrainingData<'_>, local: &mut ProximalLocal, shared: &ProximalShared) -> ProximalPartial {
         let last = shared.weights.len() - 1;
         let (step, l1, l2) = (shared.step, self.l1(), self.l2());
         let mut weights = shared.weights.clone();
@@ -160,7 +160,7 @@ impl Proximal {
         for &i in &local.order {
             let i = i as usize;
             let change = self.slope(&weights, data, i) - self.slope(&shared.weights, data, i);
-            data.rows.row(i).add_to(-step * change, &mut weights[..last]);
+            data.row(i).add_to(-step * change, &mut weights[..last]);
             if self.params.intercept {
                 weights[last] -= step * (change + shared.gradient[last]);
             }
@@ -192,13 +192,19 @@ impl BulkLearner for Proximal {
         Ok(ProximalShared { weights: zeros.clone(), gradient: zeros, before: None, step: 0.0, passes: 0, objective, distance })
     }
 
-    fn local(&self, data: &Block, part: usize) -> Result<ProximalLocal> {
-        let norm = data.rows.iter().map(|row| row.squared_norm()).fold(0.0, f64::max);
+    fn local(&self, data: &TrainingData<'_>, part: usize) -> Result<ProximalLocal> {
+        let norm = data.rows().map(|row| row.squared_norm()).fold(0.0, f64::max);
         let random = Random::new(self.params.seed.wrapping_add(part as u64));
         Ok(ProximalLocal { order: (0..data.len() as u32).collect(), random, norm })
     }
 
-    fn step(&self, data: &Block, local: &mut ProximalLocal, shared: &ProximalShared, superstep: u64) -> Result<ProximalPartial> {
+    fn step(
+        &self,
+        data: &TrainingData<'_>,
+        local: &mut ProximalLocal,
+        shared: &ProximalShared,
+        superstep: u64,
+    ) -> Result<ProximalPartial> {
         match superstep % 2 {
             0 => Ok(self.gradient_step(data, local, &shared.weights)),
             _ => Ok(self.pass(data, local, shared)),
@@ -262,11 +268,12 @@ impl Proximal {
 mod tests {
     use super::super::dual::tests::clouds;
     use super::*;
+    use crate::Block;
     use crate::learner::fit_shared;
 
     /// The optimum by full proximal gradient steps with Nesterov's momentum (FISTA), run until nothing moves.
     fn optimum(learner: &Proximal, data: &Block) -> Vec<f64> {
-        let width = data.rows.width() + 1;
+        let (data, width) = (&TrainingData::from(data), data.rows.width() + 1);
         let local = learner.local(data, 0).unwrap();
         let step = 1.0 / (learner.curvature() * (local.norm + 1.0) + learner.l2());
         let (mut w, mut y, mut t) = (vec![0.0; width], vec![0.0; width], 1.0f64);

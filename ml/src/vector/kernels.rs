@@ -76,6 +76,10 @@ pub(crate) struct Nearest {
 /// Centres of a group.
 const LANES: usize = 8;
 
+/// Points of a tile, and centres that it is compared with at a time: as many sums as the registers hold.
+const TILE: usize = 8;
+const SIDE: usize = 4;
+
 impl Nearest {
     /// Of centres of this width that lie one after another.
     pub fn new(centres: &[f64], width: usize) -> Self {
@@ -114,6 +118,75 @@ impl Nearest {
     #[target_feature(enable = "avx2")]
     fn find_avx2(&self, point: &[f64]) -> (usize, f64) {
         self.find_any(point)
+    }
+
+    /// [`Nearest::find`] for points that lie one after another: the place of point `i` among the `found` is `i`.
+    ///
+    /// Side by side are points instead of centres: each centre that is loaded serves all points of a tile, and no lanes are to be
+    /// compared with each other in the end.
+    pub fn find_all(&self, points: &[f64], found: &mut [(u32, f64)]) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2, as was just asked.
+            return unsafe { self.find_all_avx2(points, found) };
+        }
+        self.find_all_any(points, found);
+    }
+
+    /// [`Nearest::find_all`], compiled for wider registers; see [`Nearest::find_avx2`].
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn find_all_avx2(&self, points: &[f64], found: &mut [(u32, f64)]) {
+        self.find_all_any(points, found);
+    }
+
+    #[inline(always)]
+    fn find_all_any(&self, points: &[f64], found: &mut [(u32, f64)]) {
+        let mut tile = vec![[0.0; TILE]; self.width];
+        for (points, found) in points.chunks((TILE * self.width).max(1)).zip(found.chunks_mut(TILE)) {
+            if let Ok(found) = <&mut [_; TILE]>::try_from(&mut *found) {
+                for (i, point) in points.chunks_exact(self.width).enumerate() {
+                    tile.iter_mut().zip(point).for_each(|(column, value)| column[i % TILE] = *value);
+                }
+                self.find_tile(&tile, found);
+            } else {
+                let rest = points.chunks(self.width.max(1)).zip(found);
+                rest.for_each(|(point, found)| {
+                    let (centre, distance) = self.find_any(point);
+                    *found = (centre as u32, distance);
+                });
+            }
+        }
+    }
+
+    /// Of a tile of points, dimension by dimension.
+    #[inline(always)]
+    fn find_tile(&self, tile: &[[f64; TILE]], found: &mut [(u32, f64); TILE]) {
+        let (mut least, mut centres) = ([f64::INFINITY; TILE], [0u64; TILE]);
+        for (g, group) in self.groups.chunks_exact((self.width * LANES).max(1)).enumerate() {
+            for first in (0..LANES).step_by(SIDE) {
+                let mut sums = [[0.0; TILE]; SIDE];
+                for (column, centres) in tile.iter().zip(group.as_chunks::<LANES>().0) {
+                    for c in 0..SIDE {
+                        for i in 0..TILE {
+                            let difference = column[i] - centres[first + c];
+                            sums[c][i] += difference * difference;
+                        }
+                    }
+                }
+                // In the order of the centres: of equals the first one stays.
+                for (c, sums) in sums.iter().enumerate() {
+                    for i in 0..TILE {
+                        let nearer = sums[i] < least[i];
+                        least[i] = if nearer { sums[i] } else { least[i] };
+                        centres[i] = if nearer { (g * LANES + first + c) as u64 } else { centres[i] };
+                    }
+                }
+            }
+        }
+        for i in 0..TILE {
+            found[i] = (centres[i] as u32, least[i]);
+        }
     }
 
     /// Without branches on distances, which nobody could predict.
@@ -183,6 +256,34 @@ mod tests {
             let nearest = Nearest::new(centres, width);
             prop_assert_eq!(nearest.find(point), (expected, distances[expected]));
             prop_assert_eq!(nearest.find_any(point), (expected, distances[expected]));
+        }
+
+        /// Of points in tiles and beside them, of values among which some are equal and some not finite: bit for bit what the plain loop
+        /// gives, compiled for this processor and for any.
+        #[test]
+        fn the_nearest_centres_of_many_points_are_those_of_the_plain_loop(
+            width in 1usize..12, count in 1usize..21, points in 0usize..30,
+            values in prop::collection::vec(prop_oneof![
+                4 => -3.0..3.0f64, 4 => (-2..3i32).prop_map(f64::from),
+                1 => prop::sample::select(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e200])
+            ], 51 * 12)
+        ) {
+            let (centres, points) = (&values[..count * width], &values[21 * 12..][..points * width]);
+            let nearest = Nearest::new(centres, width);
+            let expected: Vec<(u32, u64)> = points.chunks(width).map(|point| {
+                let distances: Vec<f64> = centres.chunks(width).map(|c| squared_distance(point, c)).collect();
+                let place = argmin(&distances);
+                let least = if distances[place] < f64::INFINITY { distances[place] } else { f64::INFINITY };
+                (place as u32, least.to_bits())
+            }).collect();
+            let one_by_one = points.chunks(width).map(|p| nearest.find(p)).map(|(c, d)| (c as u32, d.to_bits()));
+            prop_assert_eq!(&one_by_one.collect::<Vec<_>>(), &expected);
+            for find in [Nearest::find_all, Nearest::find_all_any] {
+                let mut found = vec![(u32::MAX, f64::NAN); points.len() / width];
+                find(&nearest, points, &mut found);
+                let found: Vec<(u32, u64)> = found.into_iter().map(|(c, d)| (c, d.to_bits())).collect();
+                prop_assert_eq!(&found, &expected);
+            }
         }
     }
 }

@@ -5,10 +5,13 @@
 //! arithmetic, not memory, and answers agree with references to the last digits.
 
 mod kernels;
+mod pages;
 mod row;
 mod rows;
 
 pub(crate) use kernels::{Nearest, axpy};
 pub use kernels::{argmin, dot, squared_distance};
+pub(crate) use pages::{Pages, too_many};
 pub use row::{Example, Row, SparseRow, Vector};
+pub(crate) use rows::check_width;
 pub use rows::{Block, DenseRows, Rows, SparseRows};

@@ -119,7 +119,7 @@ impl SparseRows {
     }
 }
 
-fn check_width(given: usize, expected: usize) -> Result<()> {
+pub(crate) fn check_width(given: usize, expected: usize) -> Result<()> {
     if given == expected { Ok(()) } else { Err(Error::Data(format!("a row of {given} features among rows of {expected}"))) }
 }
 

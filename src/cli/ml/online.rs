@@ -98,7 +98,7 @@ fn with<P: Parameters + 'static, L: OnlineLearner>(
         workers => {
             // What a worker learns between two merges, so that all of them have some of every round.
             let share = args.merge_every.div_ceil(workers).clamp(1, BLOCK as u64) as usize;
-            blocks.deal(share).learn_together(make, options, Together { every: args.merge_every, decay: args.decay })
+            blocks.deal(share).learn_together(make, options, Together { every: args.merge_every, decay: args.decay, lag: None })
         }
     };
     let outcome = Outcome::of(&learned);
