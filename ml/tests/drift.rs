@@ -2,8 +2,8 @@
 
 use fluvial_core::{Config, Env};
 use fluvial_ml::{
-    Block, Drift, DualSvm, DualSvmParams, LearnOnline, Model, OnlineOptions, Predictor, ServerStatistics, Sgd, SgdParams,
-    Together, WindowReport, fit,
+    Block, DealInOrder, Drift, DualSvm, DualSvmParams, LearnOnline, Model, OnlineOptions, Predictor, ServerStatistics, Sgd,
+    SgdParams, Together, WindowReport, fit,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -52,11 +52,15 @@ impl Scenario {
         let env = Env::new(Config { threads: workers as usize, ..Config::default() });
         let options = OnlineOptions { window: WINDOW / workers, ..OnlineOptions::default() };
         let rows = self.rows.clone();
-        let records = env.generate(RECORDS, move |n| rows[n as usize]);
-        let make = |width| Sgd::new(width, SgdParams::svm());
+        let records = env.generator(move |n| (n, rows[n as usize])).count(RECORDS).stream();
+        // Dealt out and merged by number: the same in every run.
+        let records = records.deal_in_order(|record| record.0).map(|record| record.1);
+        // Where learners are averaged a record counts for one in so many workers: the rate makes up for it.
+        let rate = SgdParams::svm().rate * workers as f64;
+        let make = move |width| Sgd::new(width, SgdParams { rate, ..SgdParams::svm() });
         let learned = match workers {
             1 => records.learn(make, options),
-            _ => records.learn_together(make, options, Together { every: 128, ..Together::default() }),
+            _ => records.learn_together(make, options, Together { every: 128, lag: Some(0), ..Together::default() }),
         };
         let mut parts = learned.evaluations.collect().unwrap();
         let mut whole = parts.pop().unwrap();
