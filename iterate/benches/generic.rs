@@ -143,37 +143,24 @@ fn components(env: &Env, edges: &Arc<Vec<(u64, u64)>>, scale: u32) -> Result<u64
 
 type Point = [f64; 8];
 
-/// Centres, coordinate by coordinate: so the compiler works on several of them at a time.
-struct Centres([[f64; CENTRES]; 8]);
-
 const CENTRES: usize = 16;
 
-impl Centres {
-    fn new(centres: &[(u64, Point)]) -> Self {
-        let mut columns = [[f64::INFINITY; CENTRES]; 8];
-        for (i, (_, centre)) in centres.iter().enumerate() {
-            columns.iter_mut().zip(centre).for_each(|(column, x)| column[i] = *x);
-        }
-        Self(columns)
-    }
+/// Squared. The compiler works on several coordinates at a time where their sum has no order that it must keep to.
+fn distance(a: &Point, b: &Point) -> f64 {
+    let [s, t, u, v, w, x, y, z] = std::array::from_fn(|i| (a[i] - b[i]) * (a[i] - b[i]));
+    ((s + w) + (u + y)) + ((t + x) + (v + z))
+}
 
-    /// The place of the nearest centre.
-    fn nearest(&self, point: &Point) -> usize {
-        let mut distances = [0.0; CENTRES];
-        for (column, x) in self.0.iter().zip(point) {
-            distances.iter_mut().zip(column).for_each(|(sum, c)| *sum += (c - x) * (c - x));
+/// The place of the nearest centre.
+fn nearest(centres: &[Point; CENTRES], point: &Point) -> usize {
+    let (mut place, mut least) = (0, f64::INFINITY);
+    for (i, centre) in centres.iter().enumerate() {
+        let distance = distance(centre, point);
+        if distance < least {
+            (place, least) = (i, distance);
         }
-        // A knockout: its games do not wait for each other, as the steps of a running minimum do.
-        let mut places: [usize; CENTRES] = std::array::from_fn(|i| i);
-        for half in [8, 4, 2, 1] {
-            for i in 0..half {
-                if distances[i + half] < distances[i] {
-                    (distances[i], places[i]) = (distances[i + half], places[i + half]);
-                }
-            }
-        }
-        places[0]
     }
+    place
 }
 
 fn kmeans(env: &Env, blocks: &Arc<Vec<Vec<Point>>>) -> Result<Vec<(u64, Point)>> {
@@ -181,10 +168,10 @@ fn kmeans(env: &Env, blocks: &Arc<Vec<Vec<Point>>>) -> Result<Vec<(u64, Point)>>
     let points = stream(env, blocks);
     let centres = env.from_collection(start).iterate(10, |centres, _| {
         let sums = points.with_broadcast(centres).flat_map_ref(|block, centres| {
-            let columns = Centres::new(centres);
+            let places: [Point; CENTRES] = std::array::from_fn(|i| centres[i].1);
             let mut sums = [([0.0; 8], 0u64); CENTRES];
             for point in block {
-                let (sum, count) = &mut sums[columns.nearest(point)];
+                let (sum, count) = &mut sums[nearest(&places, point)];
                 sum.iter_mut().zip(point).for_each(|(sum, x)| *sum += x);
                 *count += 1;
             }
