@@ -196,7 +196,9 @@ fn a_killed_command_leaves_nothing_half_written_and_computes_again() {
             }
             let (again, _) = run(&out);
             assert_alike(&again, &expected, &format!("{algorithm:?}, again"));
-            assert!(names(Path::new(&spill)).is_empty());
+            // A folder that was just being set up is swept a minute later.
+            let left: Vec<String> = names(Path::new(&spill)).into_iter().filter(|name| !name.starts_with('.')).collect();
+            assert_eq!(left, Vec::<String>::new(), "turn {turn}, {processes} processes");
         }
         let seen: Vec<String> = names(folder.path()).into_iter().filter(|name| !name.starts_with('.')).collect();
         assert_eq!(seen, ["edges.parquet", "expected.txt", "out.txt", "spill"]);

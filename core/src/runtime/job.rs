@@ -135,6 +135,8 @@ pub(super) struct Job {
     wakes: Mutex<Vec<Wake>>,
     /// Harness instances of this process that have finished; when all have, everywhere, sinks commit.
     finished: Mutex<usize>,
+    /// In process 0: all of them have, everywhere.
+    over: AtomicBool,
     committed: AtomicBool,
 }
 
@@ -184,6 +186,7 @@ impl Job {
             failure: Mutex::new(None),
             wakes: Mutex::default(),
             finished: Mutex::new(0),
+            over: AtomicBool::new(false),
             committed: AtomicBool::new(false),
         }
     }
@@ -380,7 +383,8 @@ impl Job {
         let _turn = lock(&self.turns.1);
         loop {
             let next = lock(&self.agreement).next(self.topology.processes);
-            let Some((epoch, said)) = next else { return };
+            // Barriers may be sent until the job is gone, but nothing comes after its last checkpoint.
+            let Some((epoch, said)) = next.filter(|_| !self.over.load(SeqCst)) else { return };
             let job = self.clone();
             let done = move |stored: Result<()>| job.conclude(epoch, stored.map_err(|error| error.to_string()));
             match (said, &self.options.checkpoints) {
@@ -487,6 +491,8 @@ impl Job {
     /// then sinks commit: whoever dies meanwhile finds in it what is still to be committed.
     pub(super) fn process_finished(self: &Arc<Self>, process: usize, said: String) {
         let Some(contributions) = lock(&self.agreement).finished(process, said, self.topology.processes) else { return };
+        let _turn = lock(&self.turns.1);
+        self.over.store(true, SeqCst);
         let savepoint = lock(&self.last_savepoint).take();
         let job = self.clone();
         let done = move |stored: Result<()>| {

@@ -108,7 +108,7 @@ fn prefix(lineage: Lineage) -> String {
 
 /// Removes what runs of these lineages have left in a sink's folder, apart from files that `pending` names; with `lengths`, of a
 /// checkpoint, also files that were begun after it and have become visible: the journals stay then, for whoever goes back to an
-/// earlier one, and their names are given. Those of processes that live are left alone. May be repeated, and be done by several
+/// earlier one, and their names are given, if there is something in them. Those of processes that live are left alone. May be repeated, and be done by several
 /// at once.
 ///
 /// # Errors
@@ -188,6 +188,10 @@ fn sweep_run(folder: &Path, journal: &Path, whose: &Whose<'_>) -> io::Result<boo
     if ended && lines.lines().any(|line| line == ENDED) {
         return Ok(false);
     }
+    // One that is just begun, and not locked yet, looks like this: it is of no former run.
+    if covered.is_some() && lines.is_empty() {
+        return Ok(false);
+    }
     let (mut kept_bytes, mut intended) = (0, None);
     for (number, line) in (0..).zip(lines.lines()) {
         let later = covered.is_none_or(|covered| number >= covered);
@@ -229,4 +233,25 @@ fn sweep_run(folder: &Path, journal: &Path, whose: &Whose<'_>) -> io::Result<boo
 /// Nothing there is as good as removed.
 fn absent(removed: io::Result<()>) -> io::Result<()> {
     removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of workers that continue at the same time one may look between two steps of another: that must not be taken for a former run,
+    /// whose files are removed when the job has ended.
+    #[test]
+    fn a_journal_that_is_just_begun_is_of_no_former_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |run: &str| folder.path().join(format!("{}{run}{SUFFIX}", prefix(7)));
+        std::fs::write(path("begun"), "").unwrap();
+        std::fs::write(path("left"), "[\"\",\".part-0-1.inprogress\"]\n").unwrap();
+        let kept = sweep(folder.path(), &BTreeSet::from([7]), &[], Some(&Lengths::new())).unwrap();
+        assert_eq!(kept, [name(&path("left"))]);
+        assert!(path("begun").exists());
+        let journal = Journal::begin(folder.path(), 7).unwrap();
+        assert_eq!(sweep(folder.path(), &BTreeSet::from([7]), &[], Some(&Lengths::new())).unwrap(), Vec::<String>::new());
+        journal.remove();
+    }
 }
