@@ -7,11 +7,12 @@
 //!   what a part keeps ---------^  +----> what a part keeps --------------------------------^
 //! ```
 //!
-//! What a part keeps is part of the partial solution, as what all share is: it goes around on its own worker, so a checkpoint at
-//! the end of a superstep holds everything. The data are not: they come from outside the loop, and are there again.
+//! What a part keeps is part of the partial solution, as what all share is: it goes around on its own worker. The data are not:
+//! they come once, from outside the loop, and are state of the operator that learns. So a checkpoint at the end of a superstep
+//! holds everything.
 //!
-//! Trade-off: a worker's part of the data is copied once, into [managed memory](crate::TrainingData), and stays there: data that do not fit are
-//! an error, not a reason to read them from disk in each superstep.
+//! Trade-off: a worker's part of the data is copied once, into [managed memory](crate::TrainingData), and stays there: data that
+//! do not fit are an error, not a reason to read them from disk in each superstep. Each checkpoint writes them whole.
 
 use crate::learner::BulkLearner;
 use crate::model::Model;

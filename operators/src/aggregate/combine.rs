@@ -1,6 +1,7 @@
 use super::Aggregation;
 use super::direct::{Direct, DirectCursor};
 use super::layout::{KeyKind, Layout, by_key_kind};
+use super::passed::Passed;
 use super::staged::{Staged, StagedCursor};
 use super::table::{AHEAD, NoMemory, Table};
 use fluvial_memory::hash::{hash_bytes, hash_word, remix};
@@ -113,13 +114,6 @@ enum Mode {
     Passing(u64),
 }
 
-/// Rows that go out as they are, but for neighbours of equal keys.
-pub(super) struct Passed {
-    pub(super) rows: RowBatch,
-    pub(super) hashes: Vec<u64>,
-    merged: Vec<u8>,
-}
-
 impl<A: Aggregation> Combine<A> {
     /// Segments with which the table is of some use. It works with none.
     pub const MINIMUM_SEGMENTS: usize = 8;
@@ -147,7 +141,7 @@ impl<A: Aggregation> Combine<A> {
             stay_small: 0,
             failures: 0,
             pause: 0,
-            passed: Passed { rows: RowBatch::new(layout.shape()), hashes: Vec::new(), merged: Vec::new() },
+            passed: Passed::new(layout.shape()),
             cursor: RowCursor::default(),
             stages,
             staged: None,
@@ -558,51 +552,6 @@ impl<A: Aggregation> Combine<A> {
         } else {
             self.table.clear_rows();
         }
-    }
-}
-
-impl Passed {
-    /// Appends a row of this hash.
-    pub(super) fn push(&mut self, row: &[u8], hash: u64) {
-        self.rows.push_row(row);
-        self.hashes.push(hash);
-    }
-
-    /// The state of the last row, if it has this key; for states of one width.
-    #[inline]
-    fn last_state(&mut self, layout: Layout, key: &[u8], hash: u64) -> Option<&mut [u8]> {
-        if self.hashes.last() != Some(&hash) || self.rows.key(self.rows.len() - 1) != key {
-            return None;
-        }
-        let (bytes, offsets) = self.rows.parts_mut();
-        let row = &mut bytes[offsets[offsets.len() - 2] as usize..];
-        let end = layout.key_end(row);
-        Some(&mut row[end..])
-    }
-
-    /// Merges a row into the last one, if they have the same key.
-    #[inline]
-    fn merge_last<A: Aggregation>(&mut self, aggregation: &A, layout: Layout, row: &[u8], hash: u64) -> Result<bool> {
-        let other = &row[layout.key_end(row)..];
-        let key = layout.key(row);
-        if aggregation.width().is_some() {
-            return match self.last_state(layout, key, hash) {
-                Some(state) => aggregation.merge(state, other).map(|()| true),
-                None => Ok(false),
-            };
-        }
-        if self.hashes.last() != Some(&hash) || self.rows.key(self.rows.len() - 1) != key {
-            return Ok(false);
-        }
-        self.merged.clear();
-        let (bytes, offsets) = self.rows.parts_mut();
-        let state = offsets[offsets.len() - 2] as usize + layout.key_end(row);
-        if aggregation.merge_into(&mut bytes[state..], other, &mut self.merged)? {
-            offsets.pop();
-            bytes.truncate(state);
-            self.rows.push_row(&self.merged);
-        }
-        Ok(true)
     }
 }
 

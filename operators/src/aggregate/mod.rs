@@ -29,6 +29,7 @@ mod directory;
 mod hash_aggregate;
 mod layout;
 mod partitions;
+mod passed;
 mod staged;
 mod table;
 

@@ -1,8 +1,8 @@
 //! Merging rows of short keys and states in the cache, though their groups do not fit there.
 
 use super::Aggregation;
-use super::combine::Passed;
 use super::layout::Layout;
+use super::passed::Passed;
 use fluvial_memory::hash::{hash_word, remix};
 use fluvial_memory::{Extent, KeyWidth, Reservation, Result, RowBatch, SEGMENT_SIZE};
 
